@@ -1,0 +1,1 @@
+//! Backends: the heavy sums of FDD and SSI over a record, as accumulators of blocks.

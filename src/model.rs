@@ -1,0 +1,15 @@
+//! The words that every room shares: records, channels, parameters, modes, results, runs. No I/O.
+
+pub mod record;
+
+pub mod channel;
+
+pub mod parameters;
+
+pub mod modes;
+
+pub mod result;
+
+pub mod run;
+
+pub mod control;

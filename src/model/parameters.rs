@@ -1,0 +1,387 @@
+//! The parameters of an analysis: names, aliases, defaults, checks (contract §3).
+//!
+//! Every parameter has a default; `null` and an absent name mean the same: by rule. Names of other packages are
+//! accepted as aliases. An unknown name is an error that says the nearest known one.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A parameter that cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ParameterError {
+    /// No parameter has this name.
+    #[error("{part}: unknown parameter {name:?}{}", nearest.as_ref().map(|n| format!(", did you mean {n:?}?")).unwrap_or_default())]
+    Unknown {
+        /// `preprocessing`, `fdd` or `ssi`.
+        part: &'static str,
+        /// As given.
+        name: String,
+        /// The most similar known name.
+        nearest: Option<String>,
+    },
+    /// Two spellings of one parameter.
+    #[error("{part}: {first:?} and {second:?} are the same parameter, give one")]
+    Twice {
+        /// The part.
+        part: &'static str,
+        /// One spelling.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// The value has another type than the parameter.
+    #[error("{part}.{name}: {message}")]
+    Type {
+        /// The part.
+        part: &'static str,
+        /// The parameter.
+        name: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The value is outside what the parameter allows.
+    #[error("{part}.{name} is {value}, must be {limit}")]
+    Range {
+        /// The part.
+        part: &'static str,
+        /// The parameter.
+        name: &'static str,
+        /// As given.
+        value: String,
+        /// What is allowed.
+        limit: String,
+    },
+}
+
+/// Trend that is removed from each channel, segment by segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Detrend {
+    /// None.
+    None,
+    /// The mean.
+    Constant,
+    /// The least-squares line.
+    Linear,
+}
+
+/// Which frequencies a filter lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FilterKind {
+    /// Below `high_hz`.
+    Lowpass,
+    /// Above `low_hz`.
+    Highpass,
+    /// Between the two.
+    Bandpass,
+    /// Outside the two.
+    Bandstop,
+}
+
+/// A zero-phase Butterworth filter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    /// Which frequencies pass.
+    pub kind: FilterKind,
+    /// Lower edge (−3 dB of one pass), Hz.
+    #[serde(default)]
+    pub low_hz: Option<f64>,
+    /// Upper edge (−3 dB of one pass), Hz.
+    #[serde(default)]
+    pub high_hz: Option<f64>,
+    /// Order of the low-pass prototype.
+    #[serde(default = "Filter::default_order")]
+    pub order: usize,
+}
+
+impl Filter {
+    fn default_order() -> usize {
+        8
+    }
+}
+
+/// What is done to the raw record before any method sees it, in the order of the fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PreprocessingParameters {
+    /// Longest gap that is closed by linear interpolation, samples; a longer one splits the record.
+    pub max_gap_samples: usize,
+    /// Trend to remove.
+    pub detrend: Detrend,
+    /// Filter, if any.
+    pub filter: Option<Filter>,
+    /// Keep every n-th sample after an anti-alias filter; 1 keeps all.
+    pub decimation_factor: usize,
+}
+
+impl Default for PreprocessingParameters {
+    fn default() -> PreprocessingParameters {
+        PreprocessingParameters {
+            // Three missing samples in a row are bridged by a line with an error far below sensor noise for
+            // anything sampled well enough to be analysed; longer bridges would show as a low-pass.
+            max_gap_samples: 3,
+            detrend: Detrend::Linear,
+            filter: None,
+            decimation_factor: 1,
+        }
+    }
+}
+
+/// Frequency domain decomposition.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FddParameters {
+    /// Only `fdd` so far.
+    pub method: Option<String>,
+    /// Samples of a Welch segment; by rule a power of two that leaves 40 half-overlapped segments.
+    pub segment_length: Option<usize>,
+    /// Overlap of two segments as a part of their length; 0.5 by rule.
+    pub overlap: Option<f64>,
+    /// Only peaks from here, Hz.
+    pub band_low_hz: Option<f64>,
+    /// Only peaks up to here, Hz.
+    pub band_high_hz: Option<f64>,
+    /// Singular values that are kept of every line; 3 by rule.
+    pub singular_values: Option<usize>,
+    /// Least prominence of a peak of ln s₁ in units of its standard deviation × √2; 4 by rule (automation §4).
+    pub peak_prominence: Option<f64>,
+}
+
+/// What is done to the block Hankel matrix before its decomposition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weighting {
+    /// Unweighted principal component: H · R_pp^(−1/2), from correlations only.
+    Upc,
+    /// Principal component: H as it is, the plain `cov` of other packages.
+    Pc,
+    /// Canonical variate: R_ff^(−1/2) · H · R_pp^(−1/2).
+    Cva,
+}
+
+/// Stochastic subspace identification.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SsiParameters {
+    /// Only `ssi-cov` so far.
+    pub method: Option<String>,
+    /// `upc` by rule.
+    pub weighting: Option<Weighting>,
+    /// Block rows; by rule half a period of the lowest spectral peak (automation §1.2).
+    pub block_rows: Option<usize>,
+    /// Highest model order; by rule from the two halves of the record (automation §1.2).
+    pub order_max: Option<usize>,
+    /// Lowest model order.
+    pub order_min: Option<usize>,
+    /// Only modes from here, Hz.
+    pub band_low_hz: Option<f64>,
+    /// Only modes up to here, Hz.
+    pub band_high_hz: Option<f64>,
+    /// Standard deviations of every pole; true by rule. Without them modes are selected by MPC and support.
+    pub uncertainty: Option<bool>,
+    /// Blocks of the record behind order and standard deviations; 50 by rule (automation §5).
+    pub blocks: Option<usize>,
+    /// Add levels decimated by 4 for modes that are too low for the block rows; true by rule (automation §2).
+    pub decimation_levels: Option<bool>,
+}
+
+/// All three parts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Parameters {
+    /// Before any method.
+    pub preprocessing: PreprocessingParameters,
+    /// FDD.
+    pub fdd: FddParameters,
+    /// SSI.
+    pub ssi: SsiParameters,
+}
+
+/// Part, known names, and for each the aliases it is accepted under.
+type Names = &'static [(&'static str, &'static [&'static str])];
+
+const PREPROCESSING: Names =
+    &[("max_gap_samples", &[]), ("detrend", &[]), ("filter", &[]), ("decimation_factor", &["decimate", "q"])];
+
+const FDD: Names = &[
+    ("method", &[]),
+    ("segment_length", &["nxseg"]),
+    ("overlap", &["pov"]),
+    ("band_low_hz", &[]),
+    ("band_high_hz", &[]),
+    ("singular_values", &[]),
+    ("peak_prominence", &[]),
+];
+
+const SSI: Names = &[
+    ("method", &[]),
+    ("weighting", &[]),
+    ("block_rows", &["br"]),
+    ("order_max", &["ordmax"]),
+    ("order_min", &["ordmin"]),
+    ("band_low_hz", &[]),
+    ("band_high_hz", &[]),
+    ("uncertainty", &["calc_unc"]),
+    ("blocks", &["nb"]),
+    ("decimation_levels", &[]),
+];
+
+impl Parameters {
+    /// Reads the three parts of an analysis document; each may be absent or null.
+    ///
+    /// # Errors
+    /// [`ParameterError`] naming the first parameter that cannot be used.
+    pub fn from_parts(preprocessing: &Value, fdd: &Value, ssi: &Value) -> Result<Parameters, ParameterError> {
+        let parameters = Parameters {
+            preprocessing: read_part("preprocessing", PREPROCESSING, preprocessing)?,
+            fdd: read_part("fdd", FDD, fdd)?,
+            ssi: read_part("ssi", SSI, ssi)?,
+        };
+        parameters.check()?;
+        Ok(parameters)
+    }
+
+    /// The part that a bare parameter name belongs to, for `--set name=value`; the method's own part first.
+    pub fn part_of(name: &str, method_part: &'static str) -> Option<&'static str> {
+        let parts = [("preprocessing", PREPROCESSING), ("fdd", FDD), ("ssi", SSI)];
+        let knows = |names: Names| names.iter().any(|(n, aliases)| *n == name || aliases.contains(&name));
+        let own = parts.iter().find(|(part, names)| *part == method_part && knows(names));
+        own.or_else(|| parts.iter().find(|(_, names)| knows(names))).map(|(part, _)| *part)
+    }
+
+    /// Checks what can be checked without the record.
+    fn check(&self) -> Result<(), ParameterError> {
+        let p = &self.preprocessing;
+        at_least("preprocessing", "decimation_factor", Some(p.decimation_factor), 1)?;
+        if let Some(filter) = &p.filter {
+            at_least("preprocessing", "filter.order", Some(filter.order), 1)?;
+            let (need_low, need_high) = match filter.kind {
+                FilterKind::Lowpass => (false, true),
+                FilterKind::Highpass => (true, false),
+                FilterKind::Bandpass | FilterKind::Bandstop => (true, true),
+            };
+            for (name, needed, value) in
+                [("filter.low_hz", need_low, filter.low_hz), ("filter.high_hz", need_high, filter.high_hz)]
+            {
+                if needed && !value.is_some_and(|v| v > 0.0 && v.is_finite()) {
+                    let limit = format!("a frequency above 0 Hz for a {:?} filter", filter.kind).to_lowercase();
+                    return Err(range("preprocessing", name, show(value), &limit));
+                }
+            }
+            if need_low && need_high && filter.low_hz >= filter.high_hz {
+                return Err(range("preprocessing", "filter.low_hz", show(filter.low_hz), "below filter.high_hz"));
+            }
+        }
+        let f = &self.fdd;
+        one_of("fdd", &f.method, &["fdd"])?;
+        at_least("fdd", "segment_length", f.segment_length, 16)?;
+        at_least("fdd", "singular_values", f.singular_values, 1)?;
+        if let Some(overlap) = f.overlap
+            && !(0.0..=0.95).contains(&overlap)
+        {
+            return Err(range("fdd", "overlap", overlap.to_string(), "between 0 and 0.95"));
+        }
+        if let Some(z) = f.peak_prominence
+            && !(z > 0.0 && z.is_finite())
+        {
+            return Err(range("fdd", "peak_prominence", z.to_string(), "above 0"));
+        }
+        band("fdd", f.band_low_hz, f.band_high_hz)?;
+        let s = &self.ssi;
+        one_of("ssi", &s.method, &["ssi-cov"])?;
+        at_least("ssi", "block_rows", s.block_rows, 2)?;
+        at_least("ssi", "order_max", s.order_max, 2)?;
+        at_least("ssi", "order_min", s.order_min, 1)?;
+        at_least("ssi", "blocks", s.blocks, 4)?;
+        if let (Some(min), Some(max)) = (s.order_min, s.order_max)
+            && min > max
+        {
+            return Err(range("ssi", "order_min", min.to_string(), &format!("at most order_max, {max}")));
+        }
+        band("ssi", s.band_low_hz, s.band_high_hz)
+    }
+}
+
+fn show(value: Option<f64>) -> String {
+    value.map_or("null".into(), |v| v.to_string())
+}
+
+fn range(part: &'static str, name: &'static str, value: String, limit: &str) -> ParameterError {
+    ParameterError::Range { part, name, value, limit: limit.into() }
+}
+
+fn at_least(part: &'static str, name: &'static str, value: Option<usize>, least: usize) -> Result<(), ParameterError> {
+    match value {
+        Some(v) if v < least => Err(range(part, name, v.to_string(), &format!("at least {least}"))),
+        _ => Ok(()),
+    }
+}
+
+fn one_of(part: &'static str, value: &Option<String>, known: &[&str]) -> Result<(), ParameterError> {
+    match value {
+        Some(v) if !known.contains(&v.as_str()) => {
+            Err(range(part, "method", format!("{v:?}"), &format!("one of {}", known.join(", "))))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn band(part: &'static str, low: Option<f64>, high: Option<f64>) -> Result<(), ParameterError> {
+    if let Some(v) = low
+        && !(v >= 0.0 && v.is_finite())
+    {
+        return Err(range(part, "band_low_hz", v.to_string(), "a frequency of at least 0 Hz"));
+    }
+    if let Some(v) = high
+        && !(v > low.unwrap_or(0.0) && v.is_finite())
+    {
+        return Err(range(part, "band_high_hz", v.to_string(), "a frequency above band_low_hz"));
+    }
+    Ok(())
+}
+
+fn read_part<T: Default + for<'de> Deserialize<'de>>(
+    part: &'static str,
+    names: Names,
+    value: &Value,
+) -> Result<T, ParameterError> {
+    let object = match value {
+        Value::Null => return Ok(T::default()),
+        Value::Object(object) => object,
+        other => {
+            let message = format!("must be an object of parameters, is {other}");
+            return Err(ParameterError::Type { part, name: "parameters".into(), message });
+        }
+    };
+    let mut canonical = Map::new();
+    let mut given_as: Map<String, Value> = Map::new();
+    for (given, value) in object {
+        let known = names.iter().find(|(name, aliases)| name == given || aliases.contains(&given.as_str()));
+        let Some((name, _)) = known else {
+            return Err(ParameterError::Unknown { part, name: given.clone(), nearest: nearest(names, given) });
+        };
+        if let Some(first) = given_as.insert((*name).to_owned(), Value::from(given.as_str())) {
+            let first = first.as_str().unwrap_or_default().to_owned();
+            return Err(ParameterError::Twice { part, first, second: given.clone() });
+        }
+        if !value.is_null() {
+            canonical.insert((*name).to_owned(), value.clone());
+        }
+    }
+    serde_path_to_error::deserialize(Value::Object(canonical)).map_err(|error| ParameterError::Type {
+        part,
+        name: error.path().to_string(),
+        message: error.into_inner().to_string(),
+    })
+}
+
+/// The known name most like `given`, if any is at all.
+fn nearest(names: Names, given: &str) -> Option<String> {
+    // Jaro-Winkler below 0.7 is no typing error any more: "frequency" against "filter" has 0.66.
+    const LEAST_SIMILARITY: f64 = 0.7;
+    let spellings = names.iter().flat_map(|(name, aliases)| std::iter::once(name).chain(aliases.iter()));
+    let rated = spellings.map(|known| (strsim::jaro_winkler(known, given), *known));
+    let best = rated.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 >= LEAST_SIMILARITY).then(|| best.1.to_owned())
+}

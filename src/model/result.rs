@@ -1,0 +1,161 @@
+//! The result document (contract §3): what is stored, and what `analyze --output` writes.
+
+use super::modes::Mode;
+use super::record::Segment;
+use super::run::RunType;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the document's layout.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One result, whatever the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnalysisResult {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The analysis it belongs to; absent for `analyze`.
+    pub analysis_id: Option<String>,
+    /// The kind of run.
+    #[serde(rename = "type")]
+    pub run_type: RunType,
+    /// `preprocessing`, `fdd`, `ssi-cov`.
+    pub method: String,
+    /// When it was made, UTC.
+    pub created_at: jiff::Timestamp,
+    /// The effective parameters, every default and rule filled in.
+    pub parameters: serde_json::Value,
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// What it was made of.
+    pub data: DataSummary,
+    /// The modes, ascending in frequency; empty for PREPROCESSING.
+    #[serde(default)]
+    pub modes: Vec<Mode>,
+    /// Why there is no mode, where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_modes_reason: Option<String>,
+    /// Singular values of the spectral matrix (FDD).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spectrum: Option<SpectrumSummary>,
+    /// Every pole of every order (SSI).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stabilization: Option<Stabilization>,
+    /// Per-channel statistics and verdicts (PREPROCESSING).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_quality: Option<Vec<ChannelQuality>>,
+    /// The cached record that the run left or used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_key: Option<String>,
+}
+
+/// Who computed it, from what, how long it took and what was odd.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Version of this crate.
+    pub worker_version: String,
+    /// `cpu` or `gpu`.
+    pub backend: String,
+    /// The GPU adapter, if one was used.
+    pub adapter: Option<String>,
+    /// Why the CPU was taken although a GPU was wanted or possible.
+    pub fallback_reason: Option<String>,
+    /// The raw files.
+    pub inputs: Vec<InputFile>,
+    /// Seconds by stage. The only part of a result that differs from one run to the next.
+    pub seconds: BTreeMap<String, f64>,
+    /// What a careful reader should know.
+    pub warnings: Vec<String>,
+}
+
+/// One raw file of the record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Its key in the bucket, or its path.
+    pub key: String,
+    /// Its content's SHA-256, hexadecimal.
+    pub sha256: String,
+    /// Samples per channel in it.
+    pub samples: u64,
+}
+
+/// The record that the method saw.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataSummary {
+    /// Hz.
+    pub sampling_rate_hz: f64,
+    /// Samples from first to last, gaps included.
+    pub samples: u64,
+    /// Seconds from first to last sample, gaps included.
+    pub duration_s: f64,
+    /// Channel names in the order of every shape.
+    pub channels: Vec<String>,
+    /// Per channel: valid part of the samples, 0 to 1.
+    pub coverage: Vec<f64>,
+    /// Gap-free stretches.
+    pub segments: Vec<Segment>,
+}
+
+/// A uniform axis.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Axis {
+    /// First value.
+    pub start: f64,
+    /// Distance of two values.
+    pub step: f64,
+    /// How many.
+    pub count: usize,
+}
+
+/// Singular values of the one-sided spectral matrix, power units u²/Hz.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SpectrumSummary {
+    /// The lines.
+    pub frequency_hz: Axis,
+    /// One array a singular value, largest first.
+    pub singular_values: Vec<Vec<f64>>,
+}
+
+/// Every pole with positive frequency of every order, in columns. `null` where a number does not exist.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stabilization {
+    /// Sampling rate of the decimation level that the pole belongs to, Hz.
+    pub level_sampling_rate_hz: Vec<f64>,
+    /// Model order.
+    pub order: Vec<usize>,
+    /// Hz.
+    pub frequency_hz: Vec<Option<f64>>,
+    /// Fraction of critical.
+    pub damping_ratio: Vec<Option<f64>>,
+    /// Hz.
+    pub frequency_std_hz: Vec<Option<f64>>,
+    /// Fraction of critical.
+    pub damping_ratio_std: Vec<Option<f64>>,
+    /// Modal phase collinearity.
+    pub mpc: Vec<Option<f64>>,
+    /// Mean phase deviation, rad.
+    pub mpd: Vec<Option<f64>>,
+    /// `stable`: in the cluster of a mode; otherwise the rule that rejected the pole.
+    pub verdict: Vec<String>,
+}
+
+/// What PREPROCESSING found in one channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChannelQuality {
+    /// Its name.
+    pub channel: String,
+    /// `good`, or the fault: `dead`, …
+    pub verdict: String,
+    /// Valid part of the samples, 0 to 1.
+    pub coverage: f64,
+    /// Mean of the calibrated raw signal, its unit.
+    pub mean: f64,
+    /// Root mean square of the preprocessed signal.
+    pub rms: f64,
+    /// Smallest value of the preprocessed signal.
+    pub min: f64,
+    /// Largest value of the preprocessed signal.
+    pub max: f64,
+    /// Kurtosis of the preprocessed signal, 3 for a Gaussian; absent for a dead channel.
+    pub kurtosis: Option<f64>,
+}
