@@ -1,1 +1,7 @@
 //! preprocess
+
+pub mod design;
+
+mod zero_phase;
+
+pub mod decimate;
