@@ -21,7 +21,7 @@ use crate::model::control::{Cancelled, Control};
 use crate::model::result::InputFile;
 use crate::pipeline::RawFile;
 use columns::{Piece, Plan, Source, Track};
-pub use gaps::{Stretch, Stretches};
+pub use gaps::{Missing, Stretch, Stretches};
 use jiff::Timestamp;
 use rayon::prelude::*;
 use std::io;

@@ -82,6 +82,18 @@ pub struct Description {
     pub inputs: Vec<InputFile>,
 }
 
+impl Description {
+    fn info(&self) -> RecordInfo {
+        RecordInfo {
+            sampling_rate_hz: self.sampling_rate_hz,
+            start: self.start,
+            channels: self.channels.clone(),
+            samples: self.samples,
+            segments: self.segments.clone(),
+        }
+    }
+}
+
 /// Writes a cache file under another name; [`CacheWriter::finish`] puts it in its place whole.
 pub struct CacheWriter {
     path: PathBuf,
@@ -229,14 +241,13 @@ impl CachedRecord {
         if rows != description.segments.iter().map(|s| s.samples).sum::<u64>() {
             return Err(damaged("its segments do not cover its rows"));
         }
-        let info = RecordInfo {
-            sampling_rate_hz: description.sampling_rate_hz,
-            start: description.start,
-            channels: description.channels.clone(),
-            samples: description.samples,
-            segments: description.segments.clone(),
-        };
-        Ok(CachedRecord { path: path.into(), info, description })
+        Ok(CachedRecord::written(path, description))
+    }
+
+    /// A file that was written just now, and so need not be checked.
+    pub(crate) fn written(path: &Path, description: Description) -> CachedRecord {
+        let info = description.info();
+        CachedRecord { path: path.into(), info, description }
     }
 
     /// All that is known of the record beside its samples.
@@ -328,7 +339,7 @@ fn read_column(
 ) -> Result<(), ParquetError> {
     let group = reader.get_row_group(group)?;
     let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(usize::MAX);
-    if rows > GROUP_ROWS || group.metadata().column(channel).column_type() != PhysicalType::FLOAT {
+    if rows == 0 || rows > GROUP_ROWS || group.metadata().column(channel).column_type() != PhysicalType::FLOAT {
         return Err(ParquetError::General(format!("row group of {rows} rows or of another type than f32")));
     }
     let mut column = get_typed_column_reader::<FloatType>(group.get_column_reader(channel)?);
