@@ -2,7 +2,7 @@
 //!
 //! A track is what one clock stamped: the files of one sensor, or the files that hold all channels. Its rows form
 //! runs: rows one sampling interval apart, to half an interval. Between runs rows are missing. The axis takes the
-//! mean rate of all runs and the phase of the first track; each run lies on it at the sample nearest to its time,
+//! least-squares rate of all runs and the phase of the first track; each run lies on it at the sample nearest to its time,
 //! its clock offset taken off (true time = stamp − offset). The rest of the rounding, at most half a sample, stays:
 //! a run is never resampled, and a rest above 5 % of a sample is warned of.
 
@@ -22,13 +22,22 @@ pub(crate) struct Run {
     pub(crate) last: Nanos,
     /// Sum of the stamps counted from `first`: its mean tells the run's place better than one rounded stamp.
     pub(crate) sum: i128,
+    /// Sum of the same times the row's place in the run, 0, 1, …: with `sum` it gives the least-squares interval.
+    pub(crate) weighted: i128,
 }
 
 impl Run {
     /// The rows of a file without stamps, `interval` ns apart.
     pub(crate) fn uniform(first: Nanos, rows: u64, interval: f64) -> Run {
-        let span = interval * (rows - 1) as f64;
-        Run { first_row: 0, rows, first, last: first + span.round() as Nanos, sum: (span / 2.0 * rows as f64) as i128 }
+        let (n, last) = (rows as f64, (rows - 1) as f64);
+        Run {
+            first_row: 0,
+            rows,
+            first,
+            last: first + (interval * last).round() as Nanos,
+            sum: (interval * last * n / 2.0) as i128,
+            weighted: (interval * last * n * (2.0 * n - 1.0) / 6.0) as i128,
+        }
     }
 }
 
@@ -49,6 +58,10 @@ const HEAD: usize = 4096;
 /// Share of each deviation that the expected time follows: it averages about this many rounded stamps and still
 /// follows a rate that the head told 1e-3 wrong within 0.03 samples.
 const FOLLOW: f64 = 1.0 / 32.0;
+
+/// Over a gap of up to so many rows the expected times go on, since the interval is known to 1e-3 or better; after a
+/// longer one the first stamp alone says where the run begins, with all its rounding.
+const KEEP_PHASE: f64 = 100.0;
 
 /// More runs than this are no record with gaps but a file whose rows are not evenly spaced; it also bounds memory.
 pub(crate) const MAX_RUNS: usize = 100_000;
@@ -133,9 +146,8 @@ impl Tracker {
         let head = std::mem::take(&mut self.head);
         let mut trial = Tracker { interval: self.interval, ..Tracker::new() };
         head.iter().try_for_each(|&stamp| trial.place(stamp))?;
-        let (time, intervals) = spans(&trial.times.runs);
-        if intervals > 0 {
-            self.interval = time / intervals as f64;
+        if let Some(interval) = common_interval(&trial.times.runs) {
+            self.interval = interval;
         }
         head.iter().try_for_each(|&stamp| self.place(stamp))
     }
@@ -161,18 +173,26 @@ impl Tracker {
                 self.begin(row, stamp);
                 self.expected = expected;
             } else if let Some(run) = self.times.runs.last_mut() {
+                let time = i128::from(stamp - run.first);
+                run.sum += time;
+                run.weighted += i128::from(run.rows) * time;
                 run.rows += 1;
                 run.last = stamp;
-                run.sum += i128::from(stamp - run.first);
             }
             return Ok(());
         }
+        let expected = self.expected;
         self.begin(row, stamp);
+        let missing = (deviation / self.interval).round();
+        if missing <= KEEP_PHASE {
+            let rest = deviation - missing * self.interval;
+            self.expected = expected + (missing + 1.0) * self.interval + FOLLOW * rest;
+        }
         if self.times.runs.len() > MAX_RUNS { Err(StampFault::Uneven) } else { Ok(()) }
     }
 
     fn begin(&mut self, row: u64, stamp: Nanos) {
-        self.times.runs.push(Run { first_row: row, rows: 1, first: stamp, last: stamp, sum: 0 });
+        self.times.runs.push(Run { first_row: row, rows: 1, first: stamp, last: stamp, sum: 0, weighted: 0 });
         self.expected = (stamp - self.origin) as f64;
         self.open = true;
     }
@@ -203,10 +223,16 @@ fn median(values: &mut [f64]) -> Option<f64> {
     Some(*values.select_nth_unstable_by(middle, f64::total_cmp).1)
 }
 
-/// Time and number of intervals within runs.
-fn spans(runs: &[Run]) -> (f64, u64) {
-    let time = runs.iter().map(|run| (run.last - run.first) as f64).sum();
-    (time, runs.iter().map(|run| run.rows - 1).sum())
+/// Least-squares interval that all runs have in common, each with a place of its own, ns. Over n rounded stamps the
+/// rounding falls with n^1.5, where that of last minus first falls with n.
+fn common_interval<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Option<f64> {
+    let (mut above, mut below) = (0.0, 0.0);
+    for run in runs {
+        let n = run.rows as f64;
+        above += run.weighted as f64 - (n - 1.0) / 2.0 * run.sum as f64;
+        below += n * (n * n - 1.0) / 12.0;
+    }
+    (above > 0.0).then(|| above / below)
 }
 
 /// One clock's files as the axis needs them.
@@ -230,9 +256,7 @@ impl TrackTimes {
     }
 
     fn rate_hz(&self) -> Option<f64> {
-        let runs: Vec<Run> = self.runs().copied().collect();
-        let (time, intervals) = spans(&runs);
-        (time > 0.0).then(|| 1e9 * intervals as f64 / time).or(self.declared_hz)
+        common_interval(self.runs()).map(|interval| 1e9 / interval).or(self.declared_hz)
     }
 }
 
@@ -341,9 +365,7 @@ fn common_rate(tracks: &[TrackTimes]) -> Result<f64, IngestError> {
         }
         rates.push((track.name.clone(), rate));
     }
-    let runs: Vec<Run> = tracks.iter().flat_map(|t| t.runs().copied()).collect();
-    let (time, intervals) = spans(&runs);
-    let mean = if time > 0.0 { 1e9 * intervals as f64 / time } else { rates[0].1 };
+    let mean = common_interval(tracks.iter().flat_map(TrackTimes::runs)).map_or(rates[0].1, |interval| 1e9 / interval);
     // Rounded stamps leave the mean a little beside the rate that was set. A declared rate, or the mean rounded to
     // four digits, is taken where it stays within half a sample of the stamps over the longest track.
     let longest = tracks.iter().map(|t| t.runs().map(|run| run.rows).sum::<u64>()).max().unwrap_or(0);
