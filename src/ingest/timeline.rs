@@ -34,7 +34,7 @@ impl Run {
             first_row: 0,
             rows,
             first,
-            last: first + (interval * last).round() as Nanos,
+            last: first.saturating_add((interval * last).round() as Nanos),
             sum: (interval * last * n / 2.0) as i128,
             weighted: (interval * last * n * (2.0 * n - 1.0) / 6.0) as i128,
         }
@@ -160,7 +160,7 @@ impl Tracker {
             self.begin(row, stamp);
             return Ok(());
         }
-        let deviation = (stamp - self.origin) as f64 - (self.expected + self.interval);
+        let deviation = stamp.saturating_sub(self.origin) as f64 - (self.expected + self.interval);
         if deviation < -self.interval / 2.0 {
             self.times.repeated += 1;
             self.open = false;
@@ -173,7 +173,7 @@ impl Tracker {
                 self.begin(row, stamp);
                 self.expected = expected;
             } else if let Some(run) = self.times.runs.last_mut() {
-                let time = i128::from(stamp - run.first);
+                let time = i128::from(stamp) - i128::from(run.first);
                 run.sum += time;
                 run.weighted += i128::from(run.rows) * time;
                 run.rows += 1;
@@ -193,7 +193,7 @@ impl Tracker {
 
     fn begin(&mut self, row: u64, stamp: Nanos) {
         self.times.runs.push(Run { first_row: row, rows: 1, first: stamp, last: stamp, sum: 0, weighted: 0 });
-        self.expected = (stamp - self.origin) as f64;
+        self.expected = stamp.saturating_sub(self.origin) as f64;
         self.open = true;
     }
 }
@@ -204,7 +204,7 @@ impl Tracker {
 /// mean of all intervals near it is not. Where they are rounded to more than the interval (1 and 2 ms for 800 Hz)
 /// nothing is near the median; then the median of long spans is taken.
 fn interval(stamps: &[Nanos]) -> Option<f64> {
-    let mut steps: Vec<f64> = stamps.windows(2).map(|w| (w[1] - w[0]) as f64).collect();
+    let mut steps: Vec<f64> = stamps.windows(2).map(|w| w[1].saturating_sub(w[0]) as f64).collect();
     let median = median(&mut steps)?;
     let near = || steps.iter().filter(|s| (*s - median).abs() <= 0.25 * median);
     let count = near().count();
@@ -212,7 +212,8 @@ fn interval(stamps: &[Nanos]) -> Option<f64> {
         near().sum::<f64>() / count as f64
     } else {
         let lag = (stamps.len() / 4).clamp(1, 256);
-        let mut spans: Vec<f64> = stamps.windows(lag + 1).map(|w| (w[lag] - w[0]) as f64 / lag as f64).collect();
+        let mut spans: Vec<f64> =
+            stamps.windows(lag + 1).map(|w| w[lag].saturating_sub(w[0]) as f64 / lag as f64).collect();
         self::median(&mut spans)?
     };
     (found > 0.0).then_some(found)
@@ -303,7 +304,8 @@ impl Timeline {
         let mut warnings = Vec::new();
 
         // The phase of the first run of the first track; differences of i64 first, so that nothing is rounded.
-        let anchor = tracks.iter().flat_map(|t| t.runs().map(|run| run.first - t.offset)).next().unwrap_or(0);
+        let anchor =
+            tracks.iter().flat_map(|t| t.runs().map(|run| run.first.saturating_sub(t.offset))).next().unwrap_or(0);
         let mut layouts = Vec::new();
         let (mut first, mut end) = (i64::MIN, i64::MAX);
         for track in tracks {
@@ -321,18 +323,18 @@ impl Timeline {
         // A stamp on the very edge of the period belongs to it in spite of rounding: a millionth of a sample.
         const EDGE: f64 = 1e-6;
         if let Some(from) = period.0 {
-            first = first.max(((from - anchor) as f64 / interval - EDGE).ceil() as i64);
+            first = first.max((from.saturating_sub(anchor) as f64 / interval - EDGE).ceil() as i64);
         }
         if let Some(to) = period.1 {
-            end = end.min(((to - anchor) as f64 / interval + EDGE).floor() as i64 + 1);
+            end = end.min(((to.saturating_sub(anchor) as f64 / interval + EDGE).floor() as i64).saturating_add(1));
         }
         if first >= end {
             return Err(IngestError::EmptyPeriod);
         }
         Ok(Timeline {
             sampling_rate_hz: rate,
-            start: absolute.then(|| anchor + (first as f64 * interval).round() as Nanos),
-            samples: (end - first) as u64,
+            start: absolute.then(|| anchor.saturating_add((first as f64 * interval).round() as Nanos)),
+            samples: end.abs_diff(first),
             placed: layouts.into_iter().map(|layout| layout.cut(first, end)).collect(),
             warnings,
         })
@@ -398,16 +400,16 @@ impl Layout {
             for run in &piece.runs {
                 let span = interval * (run.rows - 1) as f64;
                 let middle = run.sum as f64 / run.rows as f64 - span / 2.0;
-                let place = ((run.first - track.offset - anchor) as f64 + middle) / interval;
+                let place = (run.first.saturating_sub(track.offset).saturating_sub(anchor) as f64 + middle) / interval;
                 let sample = place.round();
                 layout.rest = layout.rest.max((place - sample).abs());
-                layout.slip = layout.slip.max(((run.last - run.first) as f64 - span).abs() / interval);
+                layout.slip = layout.slip.max((run.last.saturating_sub(run.first) as f64 - span).abs() / interval);
                 let sample = sample as i64;
-                let skip = if free > sample { ((free - sample) as u64).min(run.rows) } else { 0 };
+                let skip = if free > sample { (free.saturating_sub(sample) as u64).min(run.rows) } else { 0 };
                 layout.overlapping += skip;
                 if skip < run.rows {
-                    placed.push((run.first_row + skip, run.rows - skip, sample + skip as i64));
-                    free = sample + run.rows as i64;
+                    placed.push((run.first_row + skip, run.rows - skip, sample.saturating_add(skip as i64)));
+                    free = sample.saturating_add(run.rows as i64);
                 }
             }
             layout.pieces.push(placed);
@@ -419,7 +421,7 @@ impl Layout {
         let mut runs = self.pieces.iter().flatten();
         let first = runs.next()?;
         let last = runs.next_back().unwrap_or(first);
-        Some((first.2, last.2 + last.1 as i64))
+        Some((first.2, last.2.saturating_add(last.1 as i64)))
     }
 
     fn warnings(&self, track: &TrackTimes, rate: f64) -> Vec<String> {
@@ -448,11 +450,11 @@ impl Layout {
 
     fn cut(self, first: i64, end: i64) -> Vec<Vec<Placed>> {
         let cut = |&(row, rows, sample): &(u64, u64, i64)| {
-            let (from, to) = (sample.max(first), (sample + rows as i64).min(end));
+            let (from, to) = (sample.max(first), sample.saturating_add(rows as i64).min(end));
             (from < to).then(|| Placed {
-                first_row: row + (from - sample) as u64,
-                rows: (to - from) as u64,
-                sample: (from - first) as u64,
+                first_row: row + from.abs_diff(sample),
+                rows: to.abs_diff(from),
+                sample: from.abs_diff(first),
             })
         };
         self.pieces.iter().map(|piece| piece.iter().filter_map(cut).collect()).collect()

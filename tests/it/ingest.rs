@@ -1,4 +1,5 @@
 //! Raw files of every kind → the samples that are in them, or the one error that says what is wrong.
+#![expect(clippy::unwrap_used, reason = "allow-unwrap-in-tests does not see the helpers of tests")]
 
 use crate::raw_files::{Folder, noise, samples, untouched};
 use oma_worker::ingest::cache::{CacheError, CachedRecord};
@@ -64,8 +65,9 @@ fn the_hash_is_that_of_the_files_bytes() {
 #[test]
 fn every_dialect_of_one_record_gives_the_same_samples() {
     let moment = |k: usize| 1_700_000_000_000_i64 + 20 * k as i64;
-    let iso = |k: usize| jiff::Timestamp::from_millisecond(moment(k)).unwrap();
-    let times: Vec<(&str, Box<dyn Fn(usize) -> String>)> = vec![
+    let iso = move |k: usize| jiff::Timestamp::from_millisecond(moment(k)).unwrap();
+    type Stamps = Box<dyn Fn(usize) -> String>;
+    let times: Vec<(&str, Stamps)> = vec![
         ("time", Box::new(|k| format!("{}", k as f64 * 0.02))),
         ("Time [ms]", Box::new(|k| format!("{}", k * 20))),
         ("timestamp", Box::new(move |k| format!("{:.3}", iso(k)))),
@@ -121,9 +123,8 @@ fn hourly_files_of_two_sensors_with_a_clock_offset_are_joined_on_one_axis() {
     assert_eq!(record.info().segments, [Segment { start: 0, samples: 1900 }]);
     assert_eq!(record.info().start, Some(start + jiff::SignedDuration::from_secs(1)));
     let found = samples(&record);
-    for k in 0..1900 {
-        let truth = (k + 100) as f32;
-        assert_eq!([0, 1, 2, 3].map(|c| found[0][c][k]), [truth, 2.0 * truth, truth, 2.0 * truth]);
+    for (channel, factor) in found[0].iter().zip([1.0, 2.0, 1.0, 2.0]) {
+        assert!((0..1900).all(|k| channel[k] == factor * (k + 100) as f32));
     }
     assert_eq!(record.description().warnings, Vec::<String>::new());
     assert_eq!(record.description().inputs.len(), 4);
@@ -180,10 +181,9 @@ fn short_gaps_are_closed_by_lines_and_long_ones_split_wherever_they_lie() {
         assert_eq!(record.info().segments, segments, "{at}");
         assert_eq!(record.info().samples, 40_000);
         for (segment, found) in segments.iter().zip(samples(&record)) {
-            for k in 0..segment.samples as usize {
-                let truth = (segment.start as usize + k) as f32;
-                assert!(found[0][k] == 3.0 * truth && found[1][k] == truth, "{at} {k}");
-            }
+            let truth = |k: usize| (segment.start as usize + k) as f32;
+            let right = |k: usize| found[0][k] == 3.0 * truth(k) && found[1][k] == truth(k);
+            assert!((0..segment.samples as usize).all(right), "{at}");
         }
         let warnings = record.description().warnings.join("\n");
         assert!(warnings.contains("channel a: 6 missing samples"), "{warnings}");
@@ -481,6 +481,40 @@ fn a_repeated_file_is_an_error_and_not_a_silent_loss() {
     let files = [folder.file("1.csv", simple(100, 50.0)), folder.file("2.csv", simple(100, 50.0))];
     let error = folder.ingest(&files, &[]).unwrap_err();
     assert!(error.to_string().contains("2.csv: repeats the time"), "{error}");
+}
+
+#[test]
+fn a_period_late_in_a_long_file_is_found() {
+    let folder = Folder::new();
+    let start = 1_700_000_000;
+    let mut text = String::from("time,a\n");
+    (0..30_000).for_each(|k| writeln!(text, "{},{k}", start + k).unwrap());
+    let from = jiff::Timestamp::from_second(start + 20_000).unwrap();
+    let files = [folder.file("r.csv", text)];
+    let record = folder.prepare_period(&files, &[], &untouched(), (Some(from), None)).unwrap();
+    let found = samples(&record);
+    assert!((0..10_000).all(|k| found[0][0][k] == (20_000 + k) as f32));
+}
+
+#[test]
+fn numbers_at_the_ends_of_what_a_field_can_hold_make_no_panic() {
+    let folder = Folder::new();
+    let far = "time,a\n-9223372036854775807,1\n0,2\n9223372036854775807,3\n";
+    for offset in [0.0, 1e300, -1e300, f64::NAN] {
+        for (rate, start) in [(None, None), (Some(1e-300), Some(jiff::Timestamp::MAX)), (Some(1e300), None)] {
+            for content in [far, "a\n1\n2\n3\n"] {
+                let file = folder.file("r.csv", content);
+                let channel = Channel { clock_offset_s: offset, sensor_id: "s".into(), ..Channel::named("a") };
+                let other = Channel { sensor_id: "t".into(), ..channel.clone() };
+                let files =
+                    ["s", "t"].map(|id| of_sensor(RawFile { sampling_rate_hz: rate, start, ..file.clone() }, id));
+                let other = Channel { clock_offset_s: 0.0, name: "b".into(), ..other };
+                if let Ok(record) = folder.ingest(&files, &[channel, other]) {
+                    samples(&record);
+                }
+            }
+        }
+    }
 }
 
 #[test]

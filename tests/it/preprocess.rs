@@ -1,4 +1,5 @@
 //! The ordered steps from raw files to a record, and decimated views of records.
+#![expect(clippy::unwrap_used, reason = "allow-unwrap-in-tests does not see the helpers of tests")]
 
 use crate::raw_files::{Folder, noise, samples, untouched};
 use oma_worker::model::channel::Channel;

@@ -1,4 +1,5 @@
 //! Raw files made on the spot, and the way from them to samples.
+#![expect(clippy::unwrap_used, reason = "allow-unwrap-in-tests does not see the helpers of tests")]
 
 use jiff::Timestamp;
 use oma_worker::ingest::cache::CachedRecord;
