@@ -1,9 +1,9 @@
 //! Raw files → rows on one uniform time axis, in gap-free stretches.
 //!
-//! [`RawRecord::open`] reads the heads of the files, finds the channels in them ([`columns`]), reads every file once
-//! for its time stamps and its hash, and lays all on one axis ([`timeline`]). [`RawRecord::stretches`] then reads the
-//! numbers, as often as it is called, in windows of the axis ([`assemble`]), closes short gaps and splits at long
-//! ones ([`gaps`]). Values are raw and f64; memory does not depend on the length of the record.
+//! [`RawRecord::open`] reads the heads of the files, finds the channels in them (`columns`), reads every file once
+//! for its time stamps and its hash, and lays all on one axis (`runs`, `timeline`). [`RawRecord::stretches`] then reads the
+//! numbers, as often as it is called, in windows of the axis (`assemble`), closes short gaps and splits at long
+//! ones (`gaps`). Values are raw and f64; memory does not depend on the length of the record.
 //! [`cache`] holds the finished record.
 
 mod array;
@@ -13,6 +13,7 @@ mod columns;
 mod csv;
 mod gaps;
 mod rows;
+mod runs;
 mod stamps;
 mod timeline;
 
@@ -24,9 +25,10 @@ use columns::{Piece, Plan, Source, Track};
 pub use gaps::{Missing, Stretch, Stretches};
 use jiff::Timestamp;
 use rayon::prelude::*;
+use runs::{PieceTimes, Run, StampFault, Tracker};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use timeline::{PieceTimes, Run, StampFault, Timeline, TrackTimes, Tracker};
+use timeline::{Timeline, TrackTimes};
 
 /// Why raw files give no record.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +88,8 @@ pub enum IngestError {
     UnknownChannel { channel: String, nearest: Option<String> },
     #[error("channel {0:?} is not active")]
     InactiveChannel(String),
+    #[error("channel {channel:?}: clock offset is {offset_s} s, must be finite")]
+    ClockOffset { channel: String, offset_s: f64 },
     #[error("channel {channel:?} has no column in {file}{}", nearest_is(nearest))]
     NoColumn { channel: String, file: String, nearest: Option<String> },
     #[error("channel {0:?} has no raw file in the period")]
@@ -134,6 +138,7 @@ impl IngestError {
             | IngestError::Uneven(_)
             | IngestError::MixedClocks { .. }
             | IngestError::Overlap(_)
+            | IngestError::ClockOffset { .. }
             | IngestError::NoRows(_) => "bad_time",
             IngestError::Rate { .. }
             | IngestError::NoRate(_)
@@ -280,17 +285,17 @@ impl Scan {
                     }
                     // Seconds from the start of the file become dates where the index knows the start.
                     if let (false, Some(start), Some(run)) = (format.is_absolute(), known_start, times.runs.first()) {
-                        let shift = start - run.first;
+                        let shift = start.saturating_sub(run.first);
                         times.runs.iter_mut().for_each(|run| {
-                            run.first += shift;
-                            run.last += shift;
+                            run.first = run.first.saturating_add(shift);
+                            run.last = run.last.saturating_add(shift);
                         });
                     }
                 }
                 (None, Some(interval)) => {
                     let start = known_start.or(end).unwrap_or(0);
                     times.runs = vec![Run::uniform(start, digest.rows, interval)];
-                    end = Some(start + (digest.rows as f64 * interval).round() as i64);
+                    end = Some(start.saturating_add((digest.rows as f64 * interval).round() as i64));
                 }
                 (None, None) => return Err(IngestError::NoRate(key)),
             }

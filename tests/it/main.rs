@@ -1,7 +1,11 @@
 //! All integration tests in one binary: everything is linked once.
 
+#[path = "support/raw_files.rs"]
+mod raw_files;
 mod support;
 
 mod automatic; // automatic modes on records with known truth
 mod chains; // automatic modes over many chains
+mod ingest; // raw files of every kind → samples, or one clear error
+mod preprocess; // calibrate, detrend, filter, decimate; decimated views
 mod reference; // CPU sums and SSI against textbook forms and against other packages' figures
