@@ -400,11 +400,12 @@ impl ModeContext<'_> {
         let (o, p) = selected.representative;
         let (order, pole) = (&orders[o], &orders[o].poles[p]);
         let derivatives = self.derivatives.and_then(|scatter| scatter.of_pole(order, p));
+        let judged = derivatives.map(|derivatives| uncertainty::judge_shape(&pole.shape, &derivatives));
         let frequencies: Vec<f64> = selected.members.iter().map(|&(o, p)| orders[o].poles[p].frequency_hz).collect();
         Mode {
             frequency_hz: pole.frequency_hz,
             damping_ratio: Some(pole.damping_ratio),
-            shape: Shape(pole.shape.clone()),
+            shape: Shape(judged.as_ref().map_or_else(|| pole.shape.clone(), |judged| judged.shape.clone())),
             frequency_std_hz: pole.deviation.map(|d| d.frequency_hz),
             damping_ratio_std: pole.deviation.map(|d| d.damping_ratio),
             mpc: pole.mpc,
@@ -415,7 +416,7 @@ impl ModeContext<'_> {
             rho: selection::rho(pole, setting.duration_s),
             frequency_spread_hz: Some(spread(&frequencies)),
             modal_contribution: self.contribution(order, pole),
-            expected_mac_loss: derivatives.map(|d| uncertainty::expected_mac_loss(&pole.shape, &d)),
+            expected_mac_loss: judged.map(|judged| judged.expected_mac_loss),
             level_sampling_rate_hz: Some(setting.sampling_rate_hz),
         }
     }

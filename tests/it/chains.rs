@@ -87,6 +87,15 @@ impl Score {
             };
             self.found += 1;
             let found = &modes[j];
+            let loss = found.expected_mac_loss.unwrap_or(f64::NAN);
+            if loss > 0.02 {
+                println!(
+                    "  ok {:.2} Hz loss {loss:.3} MAC {:.4} rho {:.1}",
+                    found.frequency_hz,
+                    likeness(&truth[i], found),
+                    found.rho.unwrap()
+                );
+            }
             let df = found.frequency_hz - truth[i].frequency_hz;
             let dxi = found.damping_ratio.unwrap() - truth[i].damping_ratio;
             self.frequency += (df / truth[i].frequency_hz / bound.frequency).powi(2);

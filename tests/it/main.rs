@@ -9,3 +9,4 @@ mod chains; // automatic modes over many chains
 mod ingest; // raw files of every kind → samples, or one clear error
 mod preprocess; // calibrate, detrend, filter, decimate; decimated views
 mod reference; // CPU sums and SSI against textbook forms and against other packages' figures
+mod uncertainty; // derivatives against central differences

@@ -1,0 +1,111 @@
+//! Derivatives behind the standard deviations, against central differences.
+
+use nalgebra::{Complex, DVector};
+use oma_worker::compute::cpu::Cpu;
+use oma_worker::modal::hankel;
+use oma_worker::modal::poles::{Order, Pole};
+use oma_worker::modal::ssi::{self, Subspace};
+use oma_worker::modal::uncertainty::Derivatives;
+use oma_worker::model::control::Control;
+use oma_worker::model::parameters::Weighting;
+use oma_worker::model::record::MemoryRecord;
+use oma_worker::simulate::{Damping, Measurement, ShearChain};
+
+const BLOCK_ROWS: usize = 20;
+const BLOCKS: usize = 10;
+
+fn subspace(weighting: Weighting) -> Subspace {
+    let chain = ShearChain { dofs: 5, top_frequency_hz: 20.0, damping: Damping::Rising };
+    let measurement =
+        Measurement { dofs: (0..5).collect(), sampling_rate_hz: 100.0, samples: 30_000, noise: 0.05, seed: 11 };
+    let record = MemoryRecord::new(100.0, chain.record(&measurement));
+    let products =
+        ssi::lag_products(&record, &[0, 1, 2, 3, 4], 2 * BLOCK_ROWS, BLOCKS, &Cpu, &Control::none()).unwrap();
+    Subspace::new(&products, BLOCK_ROWS, weighting).unwrap()
+}
+
+fn poles(subspace: &Subspace, order: usize) -> Order {
+    let svd = subspace.decompose(subspace.h.ncols()).unwrap();
+    subspace.observability(&svd, order).order(order, 100.0).unwrap()
+}
+
+fn nearest<'a>(order: &'a Order, pole: &Pole) -> &'a Pole {
+    let distance = |p: &Pole| (p.mu - pole.mu).norm();
+    order.poles.iter().min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap()
+}
+
+/// H moved by ± `step` along the direction of block `k`.
+fn moved(subspace: &Subspace, k: usize, step: f64) -> Subspace {
+    let count = BLOCKS as f64;
+    let mean: Vec<_> = (0..2 * BLOCK_ROWS)
+        .map(|m| subspace.block_correlations.iter().map(|block| &block[m]).sum::<nalgebra::DMatrix<f64>>() / count)
+        .collect();
+    let scale = 1.0 / (count * (count - 1.0)).sqrt();
+    let deviation: Vec<_> = subspace.block_correlations[k].iter().zip(&mean).map(|(r, m)| (r - m) * scale).collect();
+    let direction = subspace.weights.apply(&hankel::block_hankel(&deviation, BLOCK_ROWS));
+    let mut other = subspace.clone();
+    other.h += direction * step;
+    other
+}
+
+#[test]
+fn derivatives_of_frequency_damping_and_shape_equal_central_differences() {
+    for weighting in [Weighting::Pc, Weighting::Upc, Weighting::Cva] {
+        let subspace = subspace(weighting);
+        let svd = subspace.decompose(subspace.h.ncols()).unwrap();
+        for n in [10, 20] {
+            let observability = subspace.observability(&svd, n);
+            let order = observability.order(n, 100.0).unwrap();
+            let derivatives = Derivatives::new(&subspace, &svd, &observability, 100.0, &Control::none()).unwrap();
+            // At order 20 triplets of the noise lie close together, so that larger steps leave the linear range; smaller
+            // ones meet round-off.
+            let step = 1e-4;
+            for k in [0, 7] {
+                let (above, below) = (poles(&moved(&subspace, k, step), n), poles(&moved(&subspace, k, -step), n));
+                let physical = (0..order.poles.len()).filter(|&p| {
+                    let pole = &order.poles[p];
+                    pole.damping_ratio > 0.0 && pole.damping_ratio < 0.01 && pole.mpc > 0.99
+                });
+                let mut compared = 0;
+                for p in physical {
+                    let pole = &order.poles[p];
+                    let found = &derivatives.of_pole(&order, p).unwrap()[k];
+                    let (up, down) = (nearest(&above, pole), nearest(&below, pole));
+                    let slope = |f: &dyn Fn(&Pole) -> f64| (f(up) - f(down)) / (2.0 * step);
+                    // Measured against the scatter over all blocks, since a single derivative may be near zero.
+                    let all = derivatives.of_pole(&order, p).unwrap();
+                    let rms = |f: &dyn Fn(usize) -> f64| (0..BLOCKS).map(f).map(|d| d * d).sum::<f64>().sqrt();
+                    let error = (slope(&|p| p.frequency_hz) - found.frequency_hz).abs();
+                    assert!(error <= 1e-5 * rms(&|k| all[k].frequency_hz), "{weighting:?} {n} f {error:e}");
+                    let error = (slope(&|p| p.damping_ratio) - found.damping_ratio).abs();
+                    assert!(error <= 1e-5 * rms(&|k| all[k].damping_ratio), "{weighting:?} {n} ξ {error:e}");
+                    let shape: DVector<Complex<f64>> = (&up.shape - &down.shape) / Complex::from(2.0 * step);
+                    let error = (shape - &found.shape).norm();
+                    assert!(error <= 1e-5 * rms(&|k| all[k].shape.norm()), "{weighting:?} {n} φ {error:e}");
+                    compared += 1;
+                }
+                assert_eq!(compared, 5, "{weighting:?} order {n}: every mode has its pole");
+            }
+        }
+    }
+}
+
+#[test]
+fn standard_deviations_are_the_root_of_the_summed_squares() {
+    let subspace = subspace(Weighting::Upc);
+    let svd = subspace.decompose(40).unwrap();
+    let observability = subspace.observability(&svd, 12);
+    let mut orders = observability.orders(&[10, 12], 100.0).unwrap();
+    let derivatives = Derivatives::new(&subspace, &svd, &observability, 100.0, &Control::none()).unwrap();
+    derivatives.attach(&mut orders, &Control::none()).unwrap();
+    for order in &orders {
+        for (p, pole) in order.poles.iter().enumerate() {
+            let all = derivatives.of_pole(order, p).unwrap();
+            let root = |f: &dyn Fn(usize) -> f64| (0..BLOCKS).map(f).map(|d| d * d).sum::<f64>().sqrt();
+            let deviation = pole.deviation.unwrap();
+            let expected = (root(&|k| all[k].frequency_hz), root(&|k| all[k].damping_ratio));
+            assert!((deviation.frequency_hz - expected.0).abs() <= 1e-9 * expected.0);
+            assert!((deviation.damping_ratio - expected.1).abs() <= 1e-9 * expected.1);
+        }
+    }
+}
