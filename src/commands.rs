@@ -16,6 +16,7 @@ mod run;
 use crate::config::{self, Faults, LogArgs};
 use crate::telemetry;
 use anyhow::Context;
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use std::io::{self, Write};
 use std::path::Path;
@@ -29,7 +30,7 @@ const HUNG: u8 = 70;
 const EXAMPLES: &str = "\
 Examples:
   oma-worker demo
-      a structure of exactly known modes, from its CSV files through the queue to the modes; needs nothing
+      a structure of exactly known modes, from its files through the queue to the modes
   oma-worker analyze record.csv --method ssi-cov --fs 100 --report report.html
       the modes of your own record
   oma-worker run --embedded ./workspace
@@ -110,6 +111,10 @@ fn explain(error: &clap::Error) -> anyhow::Result<ExitCode> {
     if !error.use_stderr() {
         error.print()?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        error.print()?;
+        return Ok(ExitCode::from(USAGE));
     }
     let text = error.render().to_string();
     Err(Usage(text.trim_start_matches("error: ").trim_end().to_owned()).into())

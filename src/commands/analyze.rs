@@ -20,22 +20,23 @@ use tokio_util::sync::CancellationToken;
 const EXAMPLES: &str = "\
 Examples:
   oma-worker analyze record.npy --method fdd --fs 100
-      peaks of the singular values: quick, frequencies and shapes
+      peaks of the singular values: quick; frequencies and shapes
   oma-worker analyze hour1.csv hour2.csv --method ssi-cov --report report.html
       frequencies, damping and shapes with standard deviations, and a page to look at
-  oma-worker analyze record.csv --method ssi-cov --fs 50 --set order_max=60 --set block_rows=40 --output -
-      own parameters, the result as JSON on standard output
-  oma-worker analyze record.csv --method fdd --fs 200 --set decimation_factor=4 --set segment_length=2048
+  oma-worker analyze record.csv --method ssi-cov --fs 50 --set order_max=60 --output -
+      an own parameter, and the result as JSON on standard output
+  oma-worker analyze record.csv --method fdd --fs 200 --set decimation_factor=4
 
 Files: CSV with a header, one column a channel and perhaps one of time; NPY with samples in rows.
 Several files are the pieces of one record.
 
-Parameters (--set, or --parameters with a JSON object of the same names):
+Parameters, for --set, or for --parameters as a JSON object of the same names:
   preprocessing  max_gap_samples, detrend (none, constant, linear), filter, decimation_factor
-  fdd            segment_length, overlap, band_low_hz, band_high_hz, singular_values, peak_prominence
-  ssi            weighting (upc, pc, cva), block_rows, order_min, order_max, band_low_hz, band_high_hz,
-                 uncertainty, blocks, decimation_levels
-Each has a default or a rule that fits the record; the result holds what was used.";
+  fdd            segment_length, overlap, band_low_hz, band_high_hz, singular_values,
+                 peak_prominence
+  ssi            weighting (upc, pc, cva), block_rows, order_min, order_max, band_low_hz,
+                 band_high_hz, uncertainty, blocks, decimation_levels
+Each has a default or a rule that fits the record; the result tells what was used.";
 
 /// Analyse CSV or NPY files without a queue and print the modes
 #[derive(Debug, clap::Args)]
@@ -176,7 +177,7 @@ impl Analyze {
     fn place(&self, parts: &mut Value, name: &str, value: Value) {
         let (part, name) = match name.split_once('.') {
             Some((part, name)) if parts.get(part).is_some() => (part, name),
-            _ => (Parameters::part_of(name, self.method.part()).unwrap_or(self.method.part()), name),
+            _ => (Parameters::part_of(name, self.method.part()), name),
         };
         parts[part][name] = value;
     }
