@@ -1,1 +1,297 @@
-//! Decompositions.
+//! The one door to the matrix decompositions.
+//!
+//! nalgebra is the matrix type, faer does the work. faer's generics compile where they are called, so this crate
+//! holds non-generic wrappers: an edit elsewhere does not wait for them. Everything here is sequential and starts
+//! from fixed vectors, so a result depends on its input alone, not on the number of threads; callers parallelise
+//! over what is independent (lines, orders, blocks).
+
+use faer::{Mat, MatMut, MatRef, Par};
+use nalgebra::{Complex, DMatrix, DVector};
+
+/// A complex number of double precision.
+pub type C64 = Complex<f64>;
+
+/// A decomposition that did not converge. Input of finite numbers does not cause it in practice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} did not converge")]
+pub struct NoConvergence(&'static str);
+
+/// A matrix that is not positive definite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("matrix of size {0} is not positive definite")]
+pub struct NotPositiveDefinite(usize);
+
+/// Thin singular value decomposition A = U diag(s) Vᵀ, singular values descending.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Svd {
+    /// Left vectors, rows of A × k.
+    pub u: DMatrix<f64>,
+    /// Singular values, k.
+    pub s: DVector<f64>,
+    /// Right vectors, columns of A × k.
+    pub v: DMatrix<f64>,
+}
+
+fn view<T>(a: &DMatrix<T>) -> MatRef<'_, T> {
+    MatRef::from_column_major_slice(a.as_slice(), a.nrows(), a.ncols())
+}
+
+fn view_mut<T>(a: &mut DMatrix<T>) -> MatMut<'_, T> {
+    let (rows, columns) = a.shape();
+    MatMut::from_column_major_slice_mut(a.as_mut_slice(), rows, columns)
+}
+
+fn copy<T: Clone + nalgebra::Scalar>(a: MatRef<'_, T>) -> DMatrix<T> {
+    DMatrix::from_fn(a.nrows(), a.ncols(), |i, j| a[(i, j)].clone())
+}
+
+fn use_one_thread() {
+    // faer's convenience methods read a global; set again at each door, since whoever embeds us may change it.
+    faer::set_global_parallelism(Par::Seq);
+}
+
+/// A · B.
+pub fn multiply(a: &DMatrix<f64>, b: &DMatrix<f64>) -> DMatrix<f64> {
+    let mut c = DMatrix::zeros(a.nrows(), b.ncols());
+    faer::linalg::matmul::matmul(view_mut(&mut c), faer::Accum::Replace, view(a), view(b), 1.0, Par::Seq);
+    c
+}
+
+/// Aᵀ · B.
+pub fn multiply_transposed(a: &DMatrix<f64>, b: &DMatrix<f64>) -> DMatrix<f64> {
+    let mut c = DMatrix::zeros(a.ncols(), b.ncols());
+    faer::linalg::matmul::matmul(view_mut(&mut c), faer::Accum::Replace, view(a).transpose(), view(b), 1.0, Par::Seq);
+    c
+}
+
+/// Thin singular value decomposition of any matrix.
+///
+/// # Errors
+/// [`NoConvergence`].
+pub fn svd(a: &DMatrix<f64>) -> Result<Svd, NoConvergence> {
+    use_one_thread();
+    let svd = view(a).thin_svd().map_err(|_| NoConvergence("singular value decomposition"))?;
+    let s = svd.S().column_vector();
+    Ok(Svd { u: copy(svd.U()), s: DVector::from_fn(s.nrows(), |i, _| s[i]), v: copy(svd.V()) })
+}
+
+/// Singular values of any matrix, descending.
+///
+/// # Errors
+/// [`NoConvergence`].
+pub fn singular_values(a: &DMatrix<f64>) -> Result<Vec<f64>, NoConvergence> {
+    use_one_thread();
+    view(a).singular_values().map_err(|_| NoConvergence("singular values"))
+}
+
+/// Leading `rank` singular triplets by block subspace iteration from fixed start vectors, with a residual check.
+///
+/// `rank` is cut to the smaller dimension. Where the check fails after the allowed sweeps, or a full
+/// decomposition costs less, the full one is taken: the result is exact to `tolerance` · s₁ either way.
+///
+/// # Errors
+/// [`NoConvergence`].
+///
+/// # Source
+/// Halko, Martinsson & Tropp (2011), algorithm 4.4, with the residual ‖A v − s u‖ of every triplet as the test.
+pub fn leading_svd(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Svd, NoConvergence> {
+    // A sweep costs 4 m n (rank + oversampling) flops, a full decomposition about 20 m n min(m, n): below a
+    // fifth of the smaller dimension several sweeps are cheaper.
+    const FULL_BELOW: usize = 5;
+    const OVERSAMPLING: usize = 16;
+    const SWEEPS: usize = 12;
+    let smaller = a.nrows().min(a.ncols());
+    let rank = rank.min(smaller);
+    let width = rank + OVERSAMPLING;
+    if width * FULL_BELOW >= smaller {
+        return Ok(truncate(svd(a)?, rank));
+    }
+    let mut basis = fixed_noise(a.ncols(), width);
+    for sweep in 0..SWEEPS {
+        let (q, _) = qr(&multiply(a, &basis));
+        let b = multiply_transposed(a, &q);
+        if sweep == 0 {
+            basis = qr(&b).0;
+            continue;
+        }
+        // A ≈ Q Bᵀ with B = Aᵀ Q: the triplets of B are those of A within the subspace.
+        let inner = svd(&b)?;
+        let u = multiply(&q, &inner.v);
+        let v = inner.u;
+        let residual = multiply(a, &v);
+        let worst = (0..rank).map(|j| (residual.column(j) - u.column(j) * inner.s[j]).norm()).fold(0.0, f64::max);
+        if worst <= tolerance * inner.s[0] {
+            return Ok(truncate(Svd { u, s: inner.s, v }, rank));
+        }
+        basis = v;
+    }
+    Ok(truncate(svd(a)?, rank))
+}
+
+fn truncate(svd: Svd, rank: usize) -> Svd {
+    let k = rank.min(svd.s.len());
+    Svd { u: svd.u.columns(0, k).into_owned(), s: svd.s.rows(0, k).into_owned(), v: svd.v.columns(0, k).into_owned() }
+}
+
+/// Well spread numbers in (−1, 1), the same each time: a 64-bit linear congruential sequence (Knuth, MMIX).
+fn fixed_noise(rows: usize, columns: usize) -> DMatrix<f64> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    DMatrix::from_fn(rows, columns, |_, _| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    })
+}
+
+/// Thin QR decomposition: Q (rows × k) with orthonormal columns, R (k × columns) upper triangular.
+pub fn qr(a: &DMatrix<f64>) -> (DMatrix<f64>, DMatrix<f64>) {
+    use_one_thread();
+    let qr = view(a).qr();
+    (copy(qr.compute_thin_Q().as_ref()), copy(qr.thin_R()))
+}
+
+/// Lower Cholesky factor of a symmetric matrix, of which the lower triangle is read.
+///
+/// # Errors
+/// [`NotPositiveDefinite`].
+pub fn cholesky(a: &DMatrix<f64>) -> Result<DMatrix<f64>, NotPositiveDefinite> {
+    use_one_thread();
+    let llt = view(a).llt(faer::Side::Lower).map_err(|_| NotPositiveDefinite(a.nrows()))?;
+    let l = llt.L();
+    Ok(DMatrix::from_fn(a.nrows(), a.ncols(), |i, j| if i >= j { l[(i, j)] } else { 0.0 }))
+}
+
+/// B · L^(−T) for a lower triangular L.
+pub fn divide_by_transpose(b: &DMatrix<f64>, l: &DMatrix<f64>) -> DMatrix<f64> {
+    // X Lᵀ = B  ⟺  L Xᵀ = Bᵀ
+    divide_lower(l, &b.transpose()).transpose()
+}
+
+/// L^(−1) · B for a lower triangular L.
+pub fn divide_lower(l: &DMatrix<f64>, b: &DMatrix<f64>) -> DMatrix<f64> {
+    let mut x = b.clone();
+    faer::linalg::triangular_solve::solve_lower_triangular_in_place(view(l), view_mut(&mut x), Par::Seq);
+    x
+}
+
+/// R^(−1) · B for an upper triangular R.
+pub fn divide_upper(r: &DMatrix<f64>, b: &DMatrix<f64>) -> DMatrix<f64> {
+    let mut x = b.clone();
+    faer::linalg::triangular_solve::solve_upper_triangular_in_place(view(r), view_mut(&mut x), Par::Seq);
+    x
+}
+
+/// Eigenvalues of a Hermitian matrix (lower triangle read), descending, and their vectors as columns.
+///
+/// # Errors
+/// [`NoConvergence`].
+pub fn hermitian_eigen(a: &DMatrix<C64>) -> Result<(Vec<f64>, DMatrix<C64>), NoConvergence> {
+    use_one_thread();
+    let eigen = view(a).self_adjoint_eigen(faer::Side::Lower).map_err(|_| NoConvergence("Hermitian eigenproblem"))?;
+    let n = a.nrows();
+    let (values, vectors) = (eigen.S().column_vector(), eigen.U());
+    let descending = (0..n).rev().map(|i| values[i].re).collect();
+    Ok((descending, DMatrix::from_fn(n, n, |i, j| vectors[(i, n - 1 - j)])))
+}
+
+/// Eigenvalues of a Hermitian matrix (lower triangle read), descending.
+///
+/// # Errors
+/// [`NoConvergence`].
+pub fn hermitian_eigenvalues(a: &DMatrix<C64>) -> Result<Vec<f64>, NoConvergence> {
+    use_one_thread();
+    let values =
+        view(a).self_adjoint_eigenvalues(faer::Side::Lower).map_err(|_| NoConvergence("Hermitian eigenvalues"))?;
+    Ok(values.into_iter().rev().collect())
+}
+
+/// Eigenvalues and right eigenvectors (as columns) of a real square matrix, in faer's order.
+///
+/// # Errors
+/// [`NoConvergence`].
+pub fn eigen(a: &DMatrix<f64>) -> Result<(Vec<C64>, DMatrix<C64>), NoConvergence> {
+    use_one_thread();
+    let eigen = view(a).eigen().map_err(|_| NoConvergence("eigenproblem"))?;
+    let values = eigen.S().column_vector();
+    Ok(((0..a.nrows()).map(|i| values[i]).collect(), copy(eigen.U())))
+}
+
+/// Inverse of a complex square matrix; `None` where it is singular to working precision.
+pub fn inverse(a: &DMatrix<C64>) -> Option<DMatrix<C64>> {
+    use_one_thread();
+    use faer::linalg::solvers::DenseSolveCore;
+    let inverse: Mat<C64> = view(a).partial_piv_lu().inverse();
+    let inverse = copy(inverse.as_ref());
+    inverse.iter().all(|z| z.re.is_finite() && z.im.is_finite()).then_some(inverse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reconstruction error of a decomposition: faer's own bound, 128 n ε of the norm.
+    fn tolerance(n: usize) -> f64 {
+        128.0 * n as f64 * f64::EPSILON
+    }
+
+    #[test]
+    fn svd_reconstructs() {
+        let a = fixed_noise(30, 20);
+        let Svd { u, s, v } = svd(&a).unwrap();
+        let back = &u * DMatrix::from_diagonal(&s) * v.transpose();
+        assert!((back - &a).norm() <= tolerance(30) * a.norm());
+        assert!(s.as_slice().windows(2).all(|w| w[0] >= w[1]));
+    }
+
+    #[test]
+    fn leading_svd_equals_the_full_one() {
+        let decay = DMatrix::from_fn(300, 280, |i, j| 0.5_f64.powi((i as i32 - j as i32).abs()) / (1 + i + j) as f64);
+        let full = svd(&decay).unwrap();
+        let leading = leading_svd(&decay, 10, 1e-12).unwrap();
+        assert_eq!(leading.s.len(), 10);
+        for j in 0..10 {
+            assert!((full.s[j] - leading.s[j]).abs() <= 1e-12 * full.s[0]);
+            let residual = &decay * leading.v.column(j) - leading.u.column(j) * leading.s[j];
+            assert!(residual.norm() <= 1e-11 * full.s[0]);
+        }
+    }
+
+    #[test]
+    fn eigenvectors_satisfy_their_equation() {
+        let a = fixed_noise(25, 25);
+        let (values, vectors) = eigen(&a).unwrap();
+        let complex = a.map(|x| C64::new(x, 0.0));
+        for (j, value) in values.iter().enumerate() {
+            let residual = &complex * vectors.column(j) - vectors.column(j) * *value;
+            assert!(residual.norm() <= tolerance(25) * a.norm());
+        }
+        let identity = inverse(&vectors).unwrap() * &vectors;
+        assert!((identity - DMatrix::identity(25, 25)).norm() <= 1e-9);
+    }
+
+    #[test]
+    fn hermitian_eigenvalues_descend_and_vectors_are_orthonormal() {
+        let b = DMatrix::from_fn(8, 5, |i, j| C64::new((i * 3 + j) as f64 % 7.0, (i + 2 * j) as f64 % 5.0));
+        let a = &b * b.adjoint();
+        let (values, vectors) = hermitian_eigen(&a).unwrap();
+        assert!(values.windows(2).all(|w| w[0] >= w[1]));
+        assert!((vectors.adjoint() * &vectors - DMatrix::identity(8, 8)).norm() <= tolerance(8));
+        let only = hermitian_eigenvalues(&a).unwrap();
+        for (v, o) in values.iter().zip(only) {
+            assert!((v - o).abs() <= tolerance(8) * values[0]);
+        }
+    }
+
+    #[test]
+    fn triangular_solves_invert_cholesky() {
+        let b = fixed_noise(12, 12);
+        let a = &b * b.transpose() + DMatrix::identity(12, 12);
+        let l = cholesky(&a).unwrap();
+        assert!((&l * l.transpose() - &a).norm() <= tolerance(12) * a.norm());
+        let x = fixed_noise(4, 12);
+        assert!((divide_by_transpose(&(&x * l.transpose()), &l) - &x).norm() <= 1e-12 * x.norm());
+        assert!(cholesky(&(-&a)).is_err());
+        let (q, r) = qr(&b);
+        assert!((&q * &r - &b).norm() <= tolerance(12) * b.norm());
+        assert!((divide_upper(&r, &(&r * &a)) - &a).norm() <= 1e-9 * a.norm());
+    }
+}
