@@ -95,7 +95,7 @@ pub fn unknown_variables() -> Vec<String> {
 }
 
 /// Where computations run.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct BackendArgs {
     /// Where to compute: auto, cpu or gpu
     #[arg(long, env = "OMA_BACKEND", default_value = default::BACKEND, value_name = "BACKEND", hide_env_values = true)]
@@ -194,7 +194,7 @@ impl LogArgs {
 }
 
 /// The settings of the worker that an embedded workspace obeys.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub struct WorkerArgs {
     /// Seconds between two looks at an empty queue
@@ -249,6 +249,13 @@ pub struct Settings {
 
 const DAY: f64 = 86_400.0;
 
+impl Default for Settings {
+    /// What holds where nothing is set.
+    fn default() -> Settings {
+        WorkerArgs::default().collect(&mut Faults::default())
+    }
+}
+
 impl WorkerArgs {
     /// Checks all settings of the worker and of its log together.
     ///
@@ -257,23 +264,27 @@ impl WorkerArgs {
     pub fn check(&self, log: &LogArgs) -> Result<Settings, Faults> {
         let mut faults = Faults::default();
         log.collect("info", &mut faults);
-        let settings = Settings {
-            sleep_time: seconds("SLEEP_TIME", &self.sleep_time, default::SLEEP_TIME, 0.05..=DAY, &mut faults),
+        let settings = self.collect(&mut faults);
+        faults.or(settings)
+    }
+
+    fn collect(&self, faults: &mut Faults) -> Settings {
+        self.backend.collect(faults);
+        Settings {
+            sleep_time: seconds("SLEEP_TIME", &self.sleep_time, default::SLEEP_TIME, 0.05..=DAY, faults),
             data_path: path(self.data_path.as_deref()),
             // A heartbeat comes every quarter of it: below a second the store could not keep up.
-            lease: seconds("OMA_LEASE_SECONDS", &self.lease_seconds, default::LEASE_SECONDS, 1.0..=DAY, &mut faults),
-            max_attempts: attempts(&self.max_attempts, &mut faults),
+            lease: seconds("OMA_LEASE_SECONDS", &self.lease_seconds, default::LEASE_SECONDS, 1.0..=DAY, faults),
+            max_attempts: attempts(&self.max_attempts, faults),
             run_timeout: seconds(
                 "OMA_RUN_TIMEOUT_SECONDS",
                 &self.run_timeout_seconds,
                 default::RUN_TIMEOUT_SECONDS,
                 1.0..=30.0 * DAY,
-                &mut faults,
+                faults,
             ),
-            drain: seconds("OMA_DRAIN_SECONDS", &self.drain_seconds, default::DRAIN_SECONDS, 0.0..=DAY, &mut faults),
-        };
-        self.backend.collect(&mut faults);
-        faults.or(settings)
+            drain: seconds("OMA_DRAIN_SECONDS", &self.drain_seconds, default::DRAIN_SECONDS, 0.0..=DAY, faults),
+        }
     }
 }
 
@@ -339,6 +350,7 @@ mod tests {
             drain: Duration::from_secs(25),
         };
         assert_eq!(check(&[]).unwrap(), expected);
+        assert_eq!(Settings::default(), expected);
     }
 
     #[test]

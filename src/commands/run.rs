@@ -2,6 +2,8 @@
 
 use super::Usage;
 use crate::config::{LogArgs, Settings, WorkerArgs};
+use crate::stores::Stores;
+use crate::stores::embedded::Embedded;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -56,4 +58,26 @@ impl Run {
         let _ = (settings, self.once, self.exit_when_idle);
         anyhow::bail!("not yet")
     }
+}
+
+/// How long to work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Until {
+    /// Until a signal comes.
+    Told,
+    /// One run.
+    Once,
+    /// Until the queue has been empty for so long.
+    Idle(Duration),
+}
+
+/// The worker's loop.
+pub(super) async fn work_off(
+    workspace: &Embedded,
+    stores: Stores,
+    settings: &Settings,
+    until: Until,
+) -> anyhow::Result<()> {
+    let _ = (workspace, stores, settings, until);
+    anyhow::bail!("not yet")
 }

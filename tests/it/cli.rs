@@ -257,8 +257,8 @@ mod usage {
 
     #[test]
     fn a_reader_that_leaves_early_is_no_failure() {
-        let mut command = Shell::new().command("analyze --help");
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let shell = Shell::new();
+        let mut child = shell.command("analyze --help").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
