@@ -141,9 +141,12 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Runs a future on a new runtime.
+/// Runs a future on a new runtime. What still computes when it is done is not waited for: the process ends next.
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Runtime::new().context("the threads of the runtime cannot be started")?.block_on(future)
+    let runtime = tokio::runtime::Runtime::new().context("the threads of the runtime cannot be started")?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_background();
+    result
 }
 
 /// Writes a file, or standard output where the path is `-`.

@@ -215,6 +215,9 @@ pub struct WorkerArgs {
     /// Seconds that SIGTERM leaves a run to end by itself before it goes back into the queue
     #[arg(long, env = "OMA_DRAIN_SECONDS", default_value = default::DRAIN_SECONDS, value_name = "SECONDS", hide_env_values = true)]
     drain_seconds: String,
+    /// Anything: raw files are found under the names of tenant, structure and sensor instead of their ids
+    #[arg(long, env = "USE_S3_STRING_PATHS", value_name = "ANY", hide_env_values = true)]
+    use_s3_string_paths: Option<String>,
     #[command(flatten)]
     backend: BackendArgs,
 }
@@ -245,6 +248,8 @@ pub struct Settings {
     pub run_timeout: Duration,
     /// What SIGTERM leaves a run.
     pub drain: Duration,
+    /// Whether the keys of raw files are made of names instead of ids.
+    pub string_paths: bool,
 }
 
 const DAY: f64 = 86_400.0;
@@ -284,6 +289,7 @@ impl WorkerArgs {
                 faults,
             ),
             drain: seconds("OMA_DRAIN_SECONDS", &self.drain_seconds, default::DRAIN_SECONDS, 0.0..=DAY, faults),
+            string_paths: self.use_s3_string_paths.as_deref().is_some_and(|v| !v.is_empty()),
         }
     }
 }
@@ -348,6 +354,7 @@ mod tests {
             max_attempts: 3,
             run_timeout: Duration::from_secs(6 * 3600),
             drain: Duration::from_secs(25),
+            string_paths: false,
         };
         assert_eq!(check(&[]).unwrap(), expected);
         assert_eq!(Settings::default(), expected);
@@ -355,7 +362,7 @@ mod tests {
 
     #[test]
     fn empty_means_unset() {
-        let flags = ["--sleep-time=", "--data-path=", "--max-attempts=", "--backend=", "--log=", "--log-format="];
+        let flags = ["--sleep-time=", "--data-path=", "--use-s3-string-paths=", "--max-attempts=", "--backend=", "--log=", "--log-format="];
         assert_eq!(check(&flags).unwrap(), check(&[]).unwrap());
     }
 

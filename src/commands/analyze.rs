@@ -5,7 +5,7 @@ use crate::config::BackendArgs;
 use crate::model::control::Control;
 use crate::model::parameters::Parameters;
 use crate::model::run::RunType;
-use crate::pipeline::{self, RawFile, Request};
+use crate::pipeline::{self, PipelineError, RawFile, Request};
 use crate::report;
 use anyhow::Context;
 use clap::ValueEnum;
@@ -121,8 +121,8 @@ impl Analyze {
             parameters,
             files: self.files.iter().map(|path| raw_file(path, self.fs)).collect(),
             channels: Vec::new(),
-            selected_channels: self.channels,
-            reference_channels: self.reference_channels,
+            selected_channels: self.channels.clone(),
+            reference_channels: self.reference_channels.clone(),
             period_start: None,
             period_end: None,
         };
@@ -133,7 +133,7 @@ impl Analyze {
         let control = Control::new(token, show_on(bar.clone()));
         let outcome = pipeline::run(&request, None, work_dir.path(), &control);
         bar.finish_and_clear();
-        let result = outcome?.result;
+        let result = outcome.map_err(|error| self.advise(error))?.result;
 
         for warning in &result.provenance.warnings {
             writeln!(io::stderr(), "warning: {warning}")?;
@@ -148,6 +148,16 @@ impl Analyze {
             writeln!(io::stdout(), "{}", report::mode_table(&result))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The error with what to do next, where that is more than the error says itself.
+    fn advise(&self, error: PipelineError) -> anyhow::Error {
+        match &error {
+            PipelineError::Permanent { code: "bad_sampling_rate", .. } if self.fs.is_none() => {
+                anyhow::anyhow!("{error} by --fs HZ")
+            }
+            _ => error.into(),
+        }
     }
 
     fn read_parameters(&self) -> anyhow::Result<Parameters> {

@@ -7,7 +7,7 @@ mod comparison;
 
 mod frame;
 
-use super::run::{self, Until};
+use super::run;
 use super::{Usage, block_on, write_output};
 use crate::config::Settings;
 use crate::model::result::AnalysisResult;
@@ -16,6 +16,7 @@ use crate::report::{self, Section};
 use crate::stores::documents::Id;
 use crate::stores::embedded::Embedded;
 use crate::stores::{Objects, Statuses, StoreResult};
+use crate::worker::WorkerOptions;
 use anyhow::{Context, bail, ensure};
 use async_trait::async_trait;
 use comparison::Comparison;
@@ -76,7 +77,8 @@ async fn show(folder: PathBuf) -> anyhow::Result<ExitCode> {
     let mut stores = workspace.stores();
     stores.statuses = Arc::new(Told { inner: stores.statuses, started });
     let settings = Settings { sleep_time: Duration::from_millis(50), ..Settings::default() };
-    run::work_off(&workspace, stores, &settings, Until::Idle(Duration::ZERO)).await?;
+    let options = WorkerOptions { exit_when_idle: Some(Duration::from_millis(500)), ..run::options(&settings) };
+    run::work(&workspace, stores, &settings, options).await?;
 
     let results = results(&workspace, &structure_id, &analysis_id).await?;
     let comparison = Comparison::new(&frame::chain().modes(), &results[1].modes, &results[2].modes);

@@ -1,11 +1,14 @@
 //! `run`: the daemon.
 
-use super::Usage;
-use crate::config::{LogArgs, Settings, WorkerArgs};
-use crate::stores::Stores;
+use super::{Hung, Usage, block_on, queue};
+use crate::config::{self, LogArgs, Settings, WorkerArgs};
 use crate::stores::embedded::Embedded;
+use crate::stores::{RunQueue, Stores};
+use crate::worker::{Execute, Heart, Shutdown, Summary, Worker, WorkerOptions};
+use anyhow::Context;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 const EXAMPLES: &str = "\
@@ -55,29 +58,57 @@ impl Run {
 
     pub(super) fn execute(self, log: &LogArgs) -> anyhow::Result<ExitCode> {
         let settings = self.check(log)?;
-        let _ = (settings, self.once, self.exit_when_idle);
-        anyhow::bail!("not yet")
+        for line in config::unknown_variables() {
+            tracing::warn!("{line}");
+        }
+        let folder = self.embedded.unwrap_or_default();
+        let options = WorkerOptions { once: self.once, exit_when_idle: self.exit_when_idle, ..options(&settings) };
+        block_on(async {
+            let workspace = queue::open(&folder).await?;
+            tracing::info!(workspace = %folder.display(), worker = options.worker_id, "worker starts");
+            let summary = work(&workspace, workspace.stores(), &settings, options).await?;
+            tracing::info!(counts = ?summary.counts, "worker ends");
+            if summary.hung {
+                return Err(Hung("a run makes no progress and does not stop; start the worker anew".into()).into());
+            }
+            Ok(ExitCode::SUCCESS)
+        })
     }
 }
 
-/// How long to work.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Until {
-    /// Until a signal comes.
-    Told,
-    /// One run.
-    Once,
-    /// Until the queue has been empty for so long.
-    Idle(Duration),
+/// Bytes of raw files that are kept in DATA_PATH between runs: a month of 16 channels at 100 Hz as CSV.
+const SPOOL_LIMIT: u64 = 40 << 30;
+
+/// The options of a worker that the settings decide.
+pub(super) fn options(settings: &Settings) -> WorkerOptions {
+    WorkerOptions {
+        lease: settings.lease,
+        max_attempts: settings.max_attempts,
+        sleep_time: settings.sleep_time,
+        drain: settings.drain,
+        run_timeout: settings.run_timeout,
+        ..WorkerOptions::default()
+    }
 }
 
-/// The worker's loop.
-pub(super) async fn work_off(
+/// The worker's loop on a workspace, with heartbeats on a thread and a connection of their own, until the options or
+/// a signal end it. `stores` are the workspace's, perhaps with something around them.
+pub(super) async fn work(
     workspace: &Embedded,
     stores: Stores,
     settings: &Settings,
-    until: Until,
-) -> anyhow::Result<()> {
-    let _ = (workspace, stores, settings, until);
-    anyhow::bail!("not yet")
+    options: WorkerOptions,
+) -> anyhow::Result<Summary> {
+    let folder = workspace.folder().to_owned();
+    let data_path = settings.data_path.clone().unwrap_or_else(|| folder.join("data"));
+    std::fs::create_dir_all(&data_path).with_context(|| format!("DATA_PATH: {}", data_path.display()))?;
+    let heart = Heart::on_own_thread(move || async move {
+        let queue: Arc<dyn RunQueue> = Embedded::open(&folder).await?.stores().queue;
+        Ok(queue)
+    });
+    let heart = heart.await.context("heartbeats")?;
+    let names = workspace.names().clone();
+    let execute = Execute::new(stores.clone(), names, &data_path, SPOOL_LIMIT, settings.string_paths);
+    let shutdown = Shutdown::on_signals().context("the process cannot be told of signals")?;
+    Ok(Worker::new(stores, heart, options, Arc::new(execute)).run(shutdown).await)
 }

@@ -6,6 +6,9 @@ mod architecture;
 /// Messages and exit codes of the command line.
 mod cli;
 
+/// The whole worker on a structure of exactly known modes.
+mod demo;
+
 /// The page.
 mod report;
 
