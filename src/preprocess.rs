@@ -1,1 +1,379 @@
-//! preprocess
+//! Raw record → preprocessed record in a cache file: calibrate → detrend → filter → decimate, and a verdict on each
+//! channel.
+//!
+//! [`prepare`] reads the raw files three times: for the time axis ([`crate::ingest`]), for the segments and the trend
+//! of each, and to write the result. Everything is streamed in f64; the finished samples are f32. The filters are
+//! zero-phase and never cross a gap ([`zero_phase`]); [`decimate()`] does the last step to a finished record, for the
+//! methods that look at low frequencies.
+
+pub mod decimate;
+pub mod design;
+mod statistics;
+mod steps;
+mod zero_phase;
+
+use crate::ingest::cache::{CacheError, CacheWriter, CachedRecord, Description, SCHEMA_VERSION};
+use crate::ingest::{IngestError, Missing, RawRecord, Stretch};
+use crate::model::channel::Channel;
+use crate::model::control::{Cancelled, Control};
+use crate::model::parameters::PreprocessingParameters;
+use crate::model::record::{BLOCK_SAMPLES, Segment};
+use crate::model::result::ChannelQuality;
+use crate::pipeline::RawFile;
+use decimate::decimated_segment;
+pub use decimate::{DecimateError, Decimated, decimate};
+use jiff::Timestamp;
+use rayon::prelude::*;
+use statistics::{LineFit, Moments};
+use std::path::Path;
+use steps::{Lane, Steps, calibrate};
+
+/// More segments than this are no record to be analysed; it also bounds memory and the result document.
+const MAX_SEGMENTS: usize = 20_000;
+
+/// What may wait in the filters: one with an edge so low that it needs more belongs behind a decimation.
+const FILTER_MEMORY_MIB: u64 = 1024;
+
+/// The stage that [`Control::progress`] is told.
+const STAGE: &str = "ingest";
+
+/// Why a record cannot be preprocessed as the parameters want it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's and field's meaning is its message")]
+pub enum PreprocessError {
+    #[error("{setting} is {value_hz} Hz, must be above 0 and below {nyquist_hz} Hz, half the sampling rate")]
+    BeyondNyquist { setting: &'static str, value_hz: f64, nyquist_hz: f64 },
+    #[error("filter of order {order} is not stable at {rate_hz} Hz: lower filter.order or move its edges apart")]
+    Unstable { order: usize, rate_hz: f64 },
+    #[error("filter would hold {mib} MiB, at most {limit} are allowed: raise filter.low_hz or lower filter.order")]
+    Memory { mib: u64, limit: u64 },
+    #[error(
+        "longest gap-free segment has {longest} samples, filter and decimation_factor {factor} need at least {least}"
+    )]
+    TooShort { longest: u64, factor: usize, least: usize },
+    #[error("max_gap_samples is {value}, must be at most {limit}")]
+    MaxGap { value: usize, limit: usize },
+    #[error(
+        "channel {channel:?}: sensitivity is {sensitivity} and offset {offset}, both must be finite and the first not 0"
+    )]
+    Calibration { channel: String, sensitivity: f64, offset: f64 },
+    #[error(transparent)]
+    Decimate(#[from] DecimateError),
+}
+
+/// Why raw files gave no preprocessed record.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The files.
+    #[error(transparent)]
+    Ingest(IngestError),
+    /// The parameters.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// The cache file.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// Stopped from outside.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<IngestError> for PrepareError {
+    fn from(error: IngestError) -> PrepareError {
+        match error {
+            IngestError::Cancelled(cancelled) => PrepareError::Cancelled(cancelled),
+            other => PrepareError::Ingest(other),
+        }
+    }
+}
+
+impl PreprocessError {
+    /// Short word for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            PreprocessError::TooShort { .. } | PreprocessError::Decimate(DecimateError::TooShort { .. }) => {
+                "data_too_short"
+            }
+            PreprocessError::Calibration { .. } => "bad_calibration",
+            _ => "bad_parameter",
+        }
+    }
+}
+
+impl PrepareError {
+    /// Short word for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            PrepareError::Ingest(error) => error.code(),
+            PrepareError::Preprocess(error) => error.code(),
+            PrepareError::Cache(_) => "cache",
+            PrepareError::Cancelled(_) => "cancelled",
+        }
+    }
+
+    /// Whether the same input would fail again.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            PrepareError::Ingest(error) => error.is_permanent(),
+            PrepareError::Preprocess(_) => true,
+            PrepareError::Cache(_) | PrepareError::Cancelled(_) => false,
+        }
+    }
+}
+
+/// Makes the preprocessed record of raw files and leaves it in the cache file `out`.
+///
+/// `channels`: the structure's channels; empty: every column of numbers is one. `selected`: only these, by name, in
+/// that order. `period`: only samples from the one to the other. The record's [`Description`] holds the quality of
+/// each channel, the files with their hashes, and what was odd. A channel without variance stays in the record and
+/// has the verdict `dead`.
+///
+/// # Errors
+/// [`PrepareError`], with a code and a sentence that names file, line, value, limit and setting.
+pub fn prepare(
+    files: &[RawFile],
+    channels: &[Channel],
+    selected: Option<&[String]>,
+    period: (Option<Timestamp>, Option<Timestamp>),
+    parameters: &PreprocessingParameters,
+    out: &Path,
+    control: &Control,
+) -> Result<CachedRecord, PrepareError> {
+    // The passes cost about the same.
+    const PASSES: f64 = 3.0;
+    let watch = |pass: f64| move |part: f64| control.progress(STAGE, (pass + part) / PASSES);
+    let raw = RawRecord::open(files, channels, selected, period, control, &watch(0.0))?;
+    check(&raw, parameters)?;
+    let steps = Steps::new(parameters, raw.sampling_rate_hz())?;
+    let survey = Survey::of(&raw, parameters, steps.least_samples() as u64, control, &watch(1.0))?;
+    survey.check(&raw, &steps)?;
+    write(&raw, parameters, &steps, survey, out, control, &watch(2.0))
+}
+
+fn check(raw: &RawRecord, parameters: &PreprocessingParameters) -> Result<(), PreprocessError> {
+    // An open gap is held in memory until it ends.
+    if parameters.max_gap_samples > BLOCK_SAMPLES {
+        return Err(PreprocessError::MaxGap { value: parameters.max_gap_samples, limit: BLOCK_SAMPLES });
+    }
+    let usable = |c: &&Channel| c.sensitivity.is_finite() && c.sensitivity != 0.0 && c.offset.is_finite();
+    match raw.channels().iter().find(|c| !usable(c)) {
+        None => Ok(()),
+        Some(c) => {
+            let (channel, sensitivity, offset) = (c.name.clone(), c.sensitivity, c.offset);
+            Err(PreprocessError::Calibration { channel, sensitivity, offset })
+        }
+    }
+}
+
+/// What the second pass finds.
+struct Survey {
+    /// Long enough for the filters, ascending.
+    segments: Vec<Segment>,
+    /// Per segment and channel.
+    fits: Vec<Vec<LineFit>>,
+    /// Segments and samples that are too short, and the longest of all segments.
+    short: (usize, u64),
+    longest: u64,
+    missing: Vec<Missing>,
+}
+
+impl Survey {
+    fn of(
+        raw: &RawRecord,
+        parameters: &PreprocessingParameters,
+        least: u64,
+        control: &Control,
+        watch: &dyn Fn(f64),
+    ) -> Result<Survey, PrepareError> {
+        let mut survey = Survey { segments: vec![], fits: vec![], short: (0, 0), longest: 0, missing: vec![] };
+        let mut stretches = raw.stretches(parameters.max_gap_samples, control);
+        let mut stretch = Stretch::default();
+        while stretches.next_stretch(&mut stretch)? {
+            let continues = survey.segments.last().is_some_and(|s| s.start + s.samples == stretch.start);
+            if !continues {
+                survey.close(least);
+                if survey.segments.len() == MAX_SEGMENTS {
+                    return Err(IngestError::TooManyGaps(MAX_SEGMENTS).into());
+                }
+                survey.segments.push(Segment { start: stretch.start, samples: 0 });
+                survey.fits.push(vec![LineFit::default(); raw.channels().len()]);
+            }
+            if let (Some(segment), Some(fits)) = (survey.segments.last_mut(), survey.fits.last_mut()) {
+                segment.samples += stretch.samples() as u64;
+                let lanes = fits.par_iter_mut().zip(&mut stretch.channels).zip(raw.channels());
+                lanes.for_each(|((fit, samples), channel)| {
+                    calibrate(channel, samples);
+                    fit.push(samples);
+                });
+            }
+            watch((stretch.start + stretch.samples() as u64) as f64 / raw.samples() as f64);
+        }
+        survey.close(least);
+        survey.missing = stretches.missing();
+        Ok(survey)
+    }
+
+    /// Drops the last segment if it is too short.
+    fn close(&mut self, least: u64) {
+        let Some(last) = self.segments.last() else { return };
+        self.longest = self.longest.max(last.samples);
+        if last.samples < least {
+            self.short.0 += 1;
+            self.short.1 += last.samples;
+            self.segments.pop();
+            self.fits.pop();
+        }
+    }
+
+    /// Whether there is anything to write.
+    fn check(&self, raw: &RawRecord, steps: &Steps) -> Result<(), PrepareError> {
+        let channels = raw.channels();
+        if let Some(channel) = channels.iter().zip(&self.missing).find(|(_, m)| m.present == 0) {
+            return Err(IngestError::AllMissing(channel.0.name.clone()).into());
+        }
+        if self.longest == 0 {
+            let sparsest = self.missing.iter().zip(channels).min_by_key(|(m, _)| m.present);
+            let sparsest = sparsest.map_or(String::new(), |(_, c)| c.name.clone());
+            return Err(IngestError::NoStretch { channels: channels.len(), sparsest }.into());
+        }
+        let factor = steps.factor();
+        if self.segments.iter().all(|s| decimated_segment(*s, factor).samples == 0) {
+            let least = steps.least_samples();
+            return Err(PreprocessError::TooShort { longest: self.longest, factor, least }.into());
+        }
+        let mib = (steps.held_samples(self.longest) * channels.len() as u64 * size_of::<f64>() as u64) >> 20;
+        if mib > FILTER_MEMORY_MIB {
+            return Err(PreprocessError::Memory { mib, limit: FILTER_MEMORY_MIB }.into());
+        }
+        Ok(())
+    }
+
+    fn warnings(&self, raw: &RawRecord, steps: &Steps, max_gap: usize) -> Vec<String> {
+        let mut warnings = raw.warnings().to_vec();
+        for (channel, missing) in raw.channels().iter().zip(&self.missing).filter(|(_, m)| m.closed > 0) {
+            let (name, closed) = (&channel.name, missing.closed);
+            warnings
+                .push(format!("channel {name}: {closed} missing samples in gaps of at most {max_gap} closed by lines"));
+        }
+        if self.segments.len() + self.short.0 > 1 {
+            let gaps = self.segments.len() + self.short.0 - 1;
+            warnings.push(format!("{gaps} gaps of more than {max_gap} samples split the record"));
+        }
+        if let (count @ 1.., samples) = self.short {
+            let least = steps.least_samples();
+            warnings.push(format!(
+                "{count} segments with {samples} samples were left out: the filter needs at least {least} samples"
+            ));
+        }
+        warnings
+    }
+
+    /// Quality of each channel of the finished record.
+    fn quality(&self, raw: &RawRecord, moments: &[Moments]) -> Vec<ChannelQuality> {
+        let quality = |(index, channel): (usize, &Channel)| {
+            let fits = || self.fits.iter().map(|fits| &fits[index]);
+            let count: f64 = fits().map(|fit| fit.mean().1).sum();
+            let dead = fits().all(|fit| !fit.varies());
+            let moments = &moments[index];
+            ChannelQuality {
+                channel: channel.name.clone(),
+                verdict: if dead { "dead" } else { "good" }.into(),
+                coverage: self.missing[index].present as f64 / raw.samples() as f64,
+                mean: fits().map(|fit| fit.mean().0 * (fit.mean().1 / count)).sum(),
+                rms: moments.rms(),
+                min: moments.min,
+                max: moments.max,
+                kurtosis: if dead { None } else { moments.kurtosis() },
+            }
+        };
+        raw.channels().iter().enumerate().map(quality).collect()
+    }
+}
+
+/// One channel in the last pass.
+struct Output {
+    lane: Option<Lane>,
+    finished: Vec<f64>,
+    samples: Vec<f32>,
+    moments: Moments,
+}
+
+impl Output {
+    /// Counts and rounds what is finished.
+    fn settle(&mut self) {
+        self.moments.push(&self.finished);
+        self.samples.clear();
+        self.samples.extend(self.finished.drain(..).map(|x| x as f32));
+    }
+}
+
+/// The last pass.
+fn write(
+    raw: &RawRecord,
+    parameters: &PreprocessingParameters,
+    steps: &Steps,
+    survey: Survey,
+    out: &Path,
+    control: &Control,
+    watch: &dyn Fn(f64),
+) -> Result<CachedRecord, PrepareError> {
+    let mut writer = CacheWriter::create(out, raw.channels())?;
+    let output = || Output { lane: None, finished: vec![], samples: vec![], moments: Moments::new() };
+    let mut outputs: Vec<Output> = std::iter::repeat_with(output).take(raw.channels().len()).collect();
+    let mut stretches = raw.stretches(parameters.max_gap_samples, control);
+    let mut stretch = Stretch::default();
+    let mut current = 0;
+    while let Some(segment) = survey.segments.get(current) {
+        if !stretches.next_stretch(&mut stretch)? {
+            return Err(IngestError::Unreadable {
+                file: raw.inputs()[0].key.clone(),
+                reason: "it changed while it was read".into(),
+            }
+            .into());
+        }
+        let end = stretch.start + stretch.samples() as u64;
+        if end <= segment.start {
+            continue;
+        }
+        let (first, last) = (stretch.start == segment.start, end == segment.start + segment.samples);
+        let fits = &survey.fits[current];
+        let lanes = outputs.par_iter_mut().zip(&mut stretch.channels).zip(raw.channels()).zip(fits);
+        lanes.for_each(|(((output, samples), channel), fit)| {
+            if first {
+                output.lane = Some(steps.lane(fit.trend(parameters.detrend), segment.start));
+            }
+            calibrate(channel, samples);
+            if let Some(lane) = &mut output.lane {
+                lane.push(samples, &mut output.finished);
+            }
+            if last && let Some(lane) = output.lane.take() {
+                lane.finish(&mut output.finished);
+            }
+            output.settle();
+        });
+        writer.push(&outputs.iter().map(|o| o.samples.as_slice()).collect::<Vec<_>>())?;
+        current += usize::from(last);
+        watch(end as f64 / raw.samples() as f64);
+    }
+    let factor = steps.factor();
+    let segments = survey.segments.iter().map(|s| decimated_segment(*s, factor)).filter(|s| s.samples > 0);
+    let moments: Vec<Moments> = outputs.iter().map(|o| o.moments).collect();
+    if let Some((channel, _)) = raw.channels().iter().zip(&moments).find(|(_, m)| !m.rms().is_finite()) {
+        let (channel, sensitivity, offset) = (channel.name.clone(), channel.sensitivity, channel.offset);
+        return Err(PreprocessError::Calibration { channel, sensitivity, offset }.into());
+    }
+    let description = Description {
+        schema_version: SCHEMA_VERSION,
+        sampling_rate_hz: raw.sampling_rate_hz() / factor as f64,
+        start: raw.start(),
+        samples: raw.samples().div_ceil(factor as u64),
+        segments: segments.collect(),
+        channels: raw.channels().to_vec(),
+        quality: survey.quality(raw, &moments),
+        warnings: survey.warnings(raw, steps, parameters.max_gap_samples),
+        inputs: raw.inputs().to_vec(),
+    };
+    let description = writer.finish(&description)?;
+    control.progress(STAGE, 1.0);
+    Ok(CachedRecord::written(out, description))
+}

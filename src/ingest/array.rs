@@ -1,0 +1,177 @@
+//! NPY arrays: samples × channels (or one channel), f4 or f8, rows or columns contiguous; read in blocks with seeks.
+
+use super::IngestError;
+use super::rows::{Digest, FileDigest, RowBlock, Rows};
+use crate::model::control::Control;
+use crate::pipeline::RawFile;
+use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+/// Bytes of one block of rows, at most: 0.5 MiB.
+const BLOCK_BYTES: usize = 1 << 19;
+
+/// An NPY file whose header was understood.
+#[derive(Debug, Clone)]
+pub(crate) struct ArrayFile {
+    file: RawFile,
+    /// Where the values begin.
+    data: u64,
+    rows: u64,
+    /// Channels.
+    pub(crate) columns: usize,
+    order: Order,
+    /// 4 or 8.
+    bytes: usize,
+    big_endian: bool,
+}
+
+impl ArrayFile {
+    /// Understands the header and compares the size with it.
+    pub(crate) fn open(file: &RawFile) -> Result<ArrayFile, IngestError> {
+        let wrong = |reason: String| IngestError::Array { file: file.key.clone(), reason };
+        let mut source = open(file)?;
+        let size = source.metadata().map_err(|e| IngestError::io(&file.key, e))?.len();
+        if size == 0 {
+            return Err(IngestError::Empty(file.key.clone()));
+        }
+        let header = NpyHeader::from_reader(&mut source).map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
+                wrong(format!("is no NPY array: {error}"))
+            }
+            _ => IngestError::io(&file.key, error),
+        })?;
+        let data = source.stream_position().map_err(|e| IngestError::io(&file.key, e))?;
+        let dtype = header.dtype();
+        let (bytes, big_endian) = match &dtype {
+            DType::Plain(plain) if plain.type_char() == TypeChar::Float && matches!(plain.size_field(), 4 | 8) => {
+                (plain.size_field() as usize, plain.endianness() == Endianness::Big)
+            }
+            other => return Err(wrong(format!("holds {}, only f4 and f8 are read", other.descr()))),
+        };
+        let (rows, columns) = match *header.shape() {
+            [rows] => (rows, 1),
+            [rows, columns] => (rows, columns),
+            ref shape => return Err(wrong(format!("has the shape {shape:?}, expected samples × channels"))),
+        };
+        if rows == 0 || columns == 0 {
+            return Err(IngestError::Empty(file.key.clone()));
+        }
+        let expected =
+            rows.checked_mul(columns).and_then(|n| n.checked_mul(bytes as u64)).and_then(|n| n.checked_add(data));
+        if expected != Some(size) {
+            return Err(wrong(format!("has {size} bytes, a header for {rows} × {columns} values of {bytes} bytes")));
+        }
+        if columns > rows {
+            return Err(wrong(format!(
+                "has {rows} rows and {columns} columns: rows are samples, columns are channels"
+            )));
+        }
+        Ok(ArrayFile {
+            file: file.clone(),
+            data,
+            rows,
+            columns: columns as usize,
+            order: header.order(),
+            bytes,
+            big_endian,
+        })
+    }
+
+    /// Reads the whole file once for its hash.
+    pub(crate) fn scan(&self, control: &Control) -> Result<FileDigest, IngestError> {
+        let failed = |source| IngestError::io(&self.file.key, source);
+        let mut digest = Digest::new(open(&self.file)?);
+        let mut buffer = vec![0; BLOCK_BYTES];
+        while digest.read(&mut buffer).map_err(failed)? > 0 {
+            control.checkpoint()?;
+        }
+        digest.finish(self.rows).map_err(failed)
+    }
+
+    /// The numbers of some columns.
+    pub(crate) fn rows(&self, columns: &[usize]) -> Result<Box<dyn Rows>, IngestError> {
+        let source = open(&self.file)?;
+        let rows = (BLOCK_BYTES / (self.bytes * self.columns)).max(1);
+        Ok(Box::new(ArrayRows {
+            of: self.clone(),
+            source,
+            columns: columns.to_vec(),
+            row: 0,
+            block: rows,
+            buffer: Vec::new(),
+        }))
+    }
+
+    fn value(&self, bytes: &[u8]) -> f64 {
+        let value = match (bytes, self.big_endian) {
+            (&[a, b, c, d], false) => f64::from(f32::from_le_bytes([a, b, c, d])),
+            (&[a, b, c, d], true) => f64::from(f32::from_be_bytes([a, b, c, d])),
+            (&[a, b, c, d, e, f, g, h], false) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            (&[a, b, c, d, e, f, g, h], true) => f64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            _ => f64::NAN,
+        };
+        if value.is_infinite() { f64::NAN } else { value }
+    }
+}
+
+struct ArrayRows {
+    of: ArrayFile,
+    source: File,
+    columns: Vec<usize>,
+    row: u64,
+    /// Rows of a block.
+    block: usize,
+    buffer: Vec<u8>,
+}
+
+impl ArrayRows {
+    /// Reads `count` values from the value at `place` on.
+    fn read(&mut self, place: u64, count: usize) -> Result<(), IngestError> {
+        self.buffer.resize(count * self.of.bytes, 0);
+        let at = self.of.data + place * self.of.bytes as u64;
+        let read = self.source.seek(SeekFrom::Start(at)).and_then(|_| self.source.read_exact(&mut self.buffer));
+        read.map_err(|source| IngestError::io(&self.of.file.key, source))
+    }
+}
+
+impl Rows for ArrayRows {
+    fn next_rows(&mut self, rows: &mut RowBlock) -> Result<bool, IngestError> {
+        let count = (self.of.rows - self.row).min(self.block as u64) as usize;
+        rows.begin(self.row, self.columns.len());
+        if count == 0 {
+            return Ok(false);
+        }
+        match self.of.order {
+            Order::C => {
+                self.read(self.row * self.of.columns as u64, count * self.of.columns)?;
+                for row in self.buffer.chunks_exact(self.of.columns * self.of.bytes) {
+                    for column in &self.columns {
+                        let at = column * self.of.bytes;
+                        rows.push(self.of.value(&row[at..at + self.of.bytes]));
+                    }
+                }
+            }
+            Order::Fortran => {
+                rows.resize(count);
+                for place in 0..self.columns.len() {
+                    self.read(self.columns[place] as u64 * self.of.rows + self.row, count)?;
+                    for (row, bytes) in self.buffer.chunks_exact(self.of.bytes).enumerate() {
+                        rows.set(row, place, self.of.value(bytes));
+                    }
+                }
+            }
+        }
+        self.row += count as u64;
+        Ok(true)
+    }
+
+    fn skip_to(&mut self, row: u64) -> Result<(), IngestError> {
+        self.row = row.min(self.of.rows);
+        Ok(())
+    }
+}
+
+fn open(file: &RawFile) -> Result<File, IngestError> {
+    File::open(&file.path).map_err(|source| IngestError::io(&file.key, source))
+}
