@@ -319,6 +319,8 @@ pub struct Structure {
     pub name: String,
     /// The owner.
     pub tenant_id: Option<i64>,
+    /// The owner's name, for object keys with names.
+    pub tenant_name: Option<String>,
     /// The `<n>` of `measures_<n>` and of MySQL's rows.
     pub mysql_id: Option<i64>,
     /// Unit, lines and surfaces between channel positions.
@@ -332,6 +334,7 @@ impl Structure {
             id,
             name: body["name"].as_str().unwrap_or_default().to_owned(),
             tenant_id: integer(&body["tenant_id"]),
+            tenant_name: body["tenant_name"].as_str().map(str::to_owned),
             mysql_id: integer(&body["mysql_id"]),
             geometry: body["geometry"].clone(),
         }

@@ -86,16 +86,16 @@ impl Embedded {
                 "there is no such analysis",
             ));
         };
-        let document = json!({
-            "status": Status::Queued, "structure_id": structure_id, "analysis_id": analysis_id, "type": run_type,
-        });
-        let id = self.insert_queue_document(&document).await?;
+        // The analysis first: once the document is in the queue, a worker may be done with it before the next line.
         let show = |body: &Value, _| {
             let mut analysis = Analysis { id: analysis_id.clone(), body: body.clone() };
             transitions::enqueued(&mut analysis).then_some(analysis.body)
         };
         self.database.change(&self.names.analyses_of(&structure_id), analysis_id, show).await?;
-        Ok(id)
+        let document = json!({
+            "status": Status::Queued, "structure_id": structure_id, "analysis_id": analysis_id, "type": run_type,
+        });
+        self.insert_queue_document(&document).await
     }
 
     /// Broadcasts the abort of an analysis to every worker on the workspace.
