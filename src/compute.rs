@@ -1,1 +1,138 @@
-//! Backends: the heavy sums of FDD and SSI over a record, as accumulators of blocks.
+//! Backends: the heavy sums of FDD and SSI over a record, as accumulators.
+//!
+//! A method makes a plan, pushes every block of the record once and takes the sums: one hour and one month cost
+//! the same memory. What goes in is f32 samples, what comes out is f64. The CPU backend is the definition.
+
+pub mod cpu;
+
+mod accumulate;
+
+use crate::model::record::{Block, Segment};
+use nalgebra::{Complex, DMatrix};
+
+/// A plan that cannot be carried out, or a device that failed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ComputeError {
+    /// No segment of the record is long enough.
+    #[error("longest gap-free stretch of the record has {longest} samples, {setting} {value} needs at least {needed}")]
+    TooShort {
+        /// Samples of the longest segment.
+        longest: u64,
+        /// The setting that asks for more.
+        setting: &'static str,
+        /// Its value.
+        value: usize,
+        /// What it needs.
+        needed: u64,
+    },
+}
+
+/// Welch's averaged cross-periodograms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WelchPlan {
+    /// Rows of every block.
+    pub channels: usize,
+    /// Hz.
+    pub sampling_rate_hz: f64,
+    /// Samples of a segment, N.
+    pub segment_length: usize,
+    /// Samples from the start of a segment to the start of the next.
+    pub hop: usize,
+}
+
+/// One-sided cross-spectral density matrices G(f_k), k = 0..=N/2, f_k = k·fs/N, unit²/Hz.
+///
+/// G(f_k) = c_k / (fs Σw²) · mean over segments of Y Yᴴ, with Y the transform of the mean-removed, Hann-windowed
+/// (periodic) segment and c_k = 2 except 1 at DC and Nyquist: scaling as `scipy.signal.csd(scaling="density")`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpectralMatrices {
+    /// Hz between lines.
+    pub line_hz: f64,
+    /// Segments that were averaged.
+    pub segments: usize,
+    /// One Hermitian channels × channels matrix a line.
+    pub matrices: Vec<DMatrix<Complex<f64>>>,
+}
+
+/// Accumulates [`SpectralMatrices`].
+pub trait CrossSpectra: Send {
+    /// Takes the next block of the record.
+    fn push(&mut self, block: &Block);
+
+    /// The averages.
+    ///
+    /// # Errors
+    /// [`ComputeError::TooShort`] if no segment was complete.
+    fn finish(self: Box<Self>) -> Result<SpectralMatrices, ComputeError>;
+}
+
+/// Lagged products of every channel with the reference channels, kept by block of the record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LagPlan {
+    /// Rows of every block.
+    pub channels: usize,
+    /// Rows that serve as reference, ascending.
+    pub references: Vec<usize>,
+    /// Lags 0 .. lags − 1 are wanted; SSI with `block_rows` b takes 2b.
+    pub lags: usize,
+    /// Blocks of equal length into which the valid samples are divided.
+    pub blocks: usize,
+    /// The record's gap-free stretches.
+    pub segments: Vec<Segment>,
+}
+
+/// Sums over one block of the record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LagBlock {
+    /// Reference samples in the block.
+    pub samples: u64,
+    /// P_m = Σ_t y(t+m) y_ref(t)ᵀ for m = 0 .. lags − 1, channels × references, over the t in this block whose
+    /// t + m is in the same segment of the record.
+    pub products: Vec<DMatrix<f64>>,
+}
+
+/// First and last samples of one segment: what the exact block Hankel matrix leaves out of the full sums.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SegmentEdges {
+    /// Samples in the segment.
+    pub samples: u64,
+    /// Its first `lags` samples, channels × lags (fewer columns if it is shorter).
+    pub head: DMatrix<f64>,
+    /// Its last `lags` samples, channels × lags (fewer columns if it is shorter).
+    pub tail: DMatrix<f64>,
+}
+
+/// All lagged products of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LagProducts {
+    /// The plan's reference rows.
+    pub references: Vec<usize>,
+    /// One entry a block of the record, in the order of time.
+    pub blocks: Vec<LagBlock>,
+    /// One entry a segment.
+    pub edges: Vec<SegmentEdges>,
+}
+
+/// Accumulates [`LagProducts`].
+pub trait LagAccumulator: Send {
+    /// Takes the next block of the record.
+    fn push(&mut self, block: &Block);
+
+    /// The sums.
+    ///
+    /// # Errors
+    /// [`ComputeError`] if the device failed.
+    fn finish(self: Box<Self>) -> Result<LagProducts, ComputeError>;
+}
+
+/// Something that computes; all of them compute the same.
+pub trait Backend: Send + Sync {
+    /// `cpu` or `gpu`, for the provenance.
+    fn name(&self) -> &'static str;
+
+    /// Starts Welch averages.
+    fn cross_spectra(&self, plan: &WelchPlan) -> Box<dyn CrossSpectra>;
+
+    /// Starts lagged products.
+    fn lag_products(&self, plan: &LagPlan) -> Box<dyn LagAccumulator>;
+}

@@ -1,16 +1,15 @@
-//! The tests of the crate from outside, in one binary.
+//! All integration tests in one binary: everything is linked once.
 
-/// The arrows between the rooms.
-mod architecture;
+mod support;
 
-/// Messages and exit codes of the command line.
-mod cli;
+mod architecture; // the arrows between the rooms, and the length of a file
 
-/// The whole worker on a structure of exactly known modes.
-mod demo;
+mod cli; // messages and exit codes of the command line
 
-/// The page.
-mod report;
+mod demo; // the whole worker on a structure of exactly known modes
 
-/// Documents of earlier versions.
-mod wire;
+mod reference; // CPU sums and SSI against textbook forms and against other packages' figures
+
+mod report; // the page
+
+mod wire; // documents of earlier versions

@@ -1,0 +1,201 @@
+//! Lagged products by block transforms: exact linear correlations in O(log) instead of O(lags) per sample.
+//!
+//! A stretch of B reference samples, zero-padded, and the B + lags − 1 response samples from the same start are
+//! transformed at length L ≥ B + lags − 1; the inverse transform of Y conj(Y_ref), summed over the stretches of a
+//! block, is P_0 .. P_{lags−1} of the block, without wrap-around (algorithms §3.5, "FFT correlations").
+
+use super::super::accumulate::{Batch, PairSums};
+use super::super::{ComputeError, LagAccumulator, LagBlock, LagPlan, LagProducts, SegmentEdges};
+use crate::model::record::Block;
+use nalgebra::{Complex, DMatrix};
+use rayon::prelude::*;
+use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use std::sync::Arc;
+
+/// Stretches that are transformed before their products are summed.
+const BATCH: usize = 16;
+
+/// Transform length over lags: at 5 four fifths of each transform are new samples, and longer ones gain little.
+const LENGTH_PER_LAG: usize = 5;
+
+pub(super) struct Lags {
+    plan: LagPlan,
+    /// Reference samples of a full stretch, B.
+    stretch: usize,
+    /// Transform length, L.
+    length: usize,
+    forward: Arc<dyn RealToComplex<f64>>,
+    inverse: Arc<dyn ComplexToReal<f64>>,
+    /// Segment of the record that `pending` belongs to.
+    segment: usize,
+    /// Samples not yet used as reference, one vector a channel.
+    pending: Vec<Vec<f64>>,
+    /// Reference samples that went into finished stretches, over the whole record.
+    used: u64,
+    /// Stretches waiting for transforms: start within `pending`, reference samples.
+    waiting: Vec<(usize, usize)>,
+    sums: PairSums,
+    blocks: Vec<LagBlock>,
+    heads: Vec<DMatrix<f64>>,
+    tails: Vec<DMatrix<f64>>,
+}
+
+impl Lags {
+    pub(super) fn new(plan: &LagPlan) -> Lags {
+        let length = (LENGTH_PER_LAG * plan.lags).next_power_of_two().max(256);
+        let mut planner = RealFftPlanner::new();
+        let references = plan.references.len();
+        let pairs = (0..plan.channels).flat_map(|i| (0..references).map(move |j| (i, j))).collect();
+        Lags {
+            plan: plan.clone(),
+            stretch: length - plan.lags + 1,
+            length,
+            forward: planner.plan_fft_forward(length),
+            inverse: planner.plan_fft_inverse(length),
+            segment: 0,
+            pending: vec![Vec::new(); plan.channels],
+            used: 0,
+            waiting: Vec::new(),
+            sums: PairSums::new(length / 2 + 1, pairs),
+            blocks: Vec::new(),
+            heads: vec![DMatrix::zeros(plan.channels, 0); plan.segments.len()],
+            tails: vec![DMatrix::zeros(plan.channels, 0); plan.segments.len()],
+        }
+    }
+
+    /// First reference sample of block `k`, counted over the valid samples of the record.
+    fn block_start(&self, k: usize) -> u64 {
+        let total: u64 = self.plan.segments.iter().map(|s| s.samples).sum();
+        // u128: a month at 10 kHz times 50 blocks still fits, but nobody should have to check.
+        (u128::from(total) * k as u128 / self.plan.blocks as u128) as u64
+    }
+
+    /// Cuts the pending samples into stretches; at the end of a segment (`last`) down to the last sample.
+    fn cut(&mut self, last: bool) {
+        let mut at = 0;
+        loop {
+            let available = self.pending.first().map_or(0, |c| c.len() - at);
+            let block_end = self.block_start(self.blocks.len() + 1);
+            let to_block_end = (block_end - self.used) as usize;
+            let count = self.stretch.min(to_block_end).min(available);
+            // Responses reach lags − 1 samples past the last reference sample.
+            if available == 0 || (!last && available < self.stretch.min(to_block_end) + self.plan.lags - 1) {
+                break;
+            }
+            self.waiting.push((at, count));
+            self.used += count as u64;
+            at += count;
+            if self.waiting.len() == BATCH {
+                self.transform();
+            }
+            // Empty blocks (more blocks than samples) end at once, too.
+            while self.blocks.len() < self.plan.blocks && self.used == self.block_start(self.blocks.len() + 1) {
+                self.close_block();
+            }
+        }
+        self.transform();
+        self.pending.iter_mut().for_each(|channel| drop(channel.drain(..at)));
+    }
+
+    /// Adds the products of the waiting stretches.
+    fn transform(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let spectrum = |samples: &[f64]| {
+            let mut input = vec![0.0; self.length];
+            input[..samples.len()].copy_from_slice(samples);
+            let mut output = self.forward.make_output_vec();
+            self.forward.process(&mut input, &mut output).expect("both buffers have the plan's length");
+            output
+        };
+        let responses = |channel: &Vec<f64>| {
+            let end = |at: usize, count: usize| (at + count + self.plan.lags - 1).min(channel.len());
+            self.waiting.iter().map(|&(at, count)| spectrum(&channel[at..end(at, count)])).collect()
+        };
+        let references = |&row: &usize| {
+            self.waiting.iter().map(|&(at, count)| spectrum(&self.pending[row][at..at + count])).collect()
+        };
+        let a: Batch = self.pending.par_iter().map(responses).collect();
+        let b: Batch = self.plan.references.par_iter().map(references).collect();
+        self.sums.add(&a, &b, self.waiting.len());
+        self.waiting.clear();
+    }
+
+    fn close_block(&mut self) {
+        self.transform();
+        let (l, r, lags) = (self.plan.channels, self.plan.references.len(), self.plan.lags);
+        let correlations: Vec<Vec<f64>> = (0..l * r)
+            .into_par_iter()
+            .map(|pair| {
+                let mut spectrum = self.sums.pair(pair);
+                // Both lines are real up to round-off; the inverse transform insists on exactly.
+                spectrum[0] = Complex::new(spectrum[0].re, 0.0);
+                let last = spectrum.len() - 1;
+                spectrum[last] = Complex::new(spectrum[last].re, 0.0);
+                let mut output = self.inverse.make_output_vec();
+                self.inverse.process(&mut spectrum, &mut output).expect("both buffers have the plan's length");
+                output.truncate(lags);
+                output
+            })
+            .collect();
+        let scale = 1.0 / self.length as f64;
+        let product = |m: usize| DMatrix::from_fn(l, r, |i, j| correlations[i * r + j][m] * scale);
+        let k = self.blocks.len();
+        let samples = self.block_start(k + 1) - self.block_start(k);
+        self.blocks.push(LagBlock { samples, products: (0..lags).map(product).collect() });
+        self.sums.clear();
+    }
+
+    fn keep_edges(&mut self, block: &Block) {
+        let (l, lags) = (self.plan.channels, self.plan.lags);
+        let columns = |matrix: &DMatrix<f64>| matrix.ncols();
+        let head = &mut self.heads[block.segment];
+        if columns(head) < lags {
+            let have = columns(head);
+            let more = (lags - have).min(block.samples);
+            *head = head.clone().resize_horizontally(have + more, 0.0);
+            for c in 0..l {
+                for t in 0..more {
+                    head[(c, have + t)] = f64::from(block.channel(c)[t]);
+                }
+            }
+        }
+        let old = &self.tails[block.segment];
+        let keep_old = lags.saturating_sub(block.samples).min(columns(old));
+        let take_new = lags.min(block.samples);
+        let dropped = columns(old) - keep_old;
+        self.tails[block.segment] = DMatrix::from_fn(l, keep_old + take_new, |c, t| {
+            if t < keep_old {
+                old[(c, dropped + t)]
+            } else {
+                f64::from(block.channel(c)[block.samples - take_new + (t - keep_old)])
+            }
+        });
+    }
+}
+
+impl LagAccumulator for Lags {
+    fn push(&mut self, block: &Block) {
+        if block.segment != self.segment {
+            self.cut(true);
+            self.segment = block.segment;
+        }
+        for (c, pending) in self.pending.iter_mut().enumerate() {
+            pending.extend(block.channel(c).iter().map(|&y| f64::from(y)));
+        }
+        self.keep_edges(block);
+        self.cut(false);
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<LagProducts, ComputeError> {
+        self.cut(true);
+        let (segments, heads, tails) = (&self.plan.segments, self.heads, self.tails);
+        let edges = segments.iter().zip(heads).zip(tails);
+        Ok(LagProducts {
+            references: self.plan.references,
+            blocks: self.blocks,
+            edges: edges.map(|((s, head), tail)| SegmentEdges { samples: s.samples, head, tail }).collect(),
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! Welch segments: window, transform, cross products.
+
+use super::super::accumulate::{Batch, PairSums};
+use super::super::{ComputeError, CrossSpectra, SpectralMatrices, WelchPlan};
+use crate::model::record::Block;
+use nalgebra::{Complex, DMatrix};
+use rayon::prelude::*;
+use realfft::{RealFftPlanner, RealToComplex};
+use std::f64::consts::PI;
+use std::sync::Arc;
+
+/// Segments that are transformed before their products are summed: enough to reuse a loaded accumulator tile,
+/// few enough that the transforms of a hundred channels at 1024 points stay at 13 MiB.
+const BATCH: usize = 16;
+
+pub(super) struct Welch {
+    plan: WelchPlan,
+    window: Vec<f64>,
+    fft: Arc<dyn RealToComplex<f64>>,
+    /// Segment of the record that `pending` belongs to.
+    segment: usize,
+    /// Samples not yet transformed, one vector a channel.
+    pending: Vec<Vec<f32>>,
+    sums: PairSums,
+    longest: u64,
+    count: usize,
+}
+
+impl Welch {
+    pub(super) fn new(plan: &WelchPlan) -> Welch {
+        let n = plan.segment_length;
+        let lower = (0..plan.channels).flat_map(|i| (0..=i).map(move |j| (i, j))).collect();
+        Welch {
+            plan: plan.clone(),
+            window: (0..n).map(|t| 0.5 - 0.5 * (2.0 * PI * t as f64 / n as f64).cos()).collect(),
+            fft: RealFftPlanner::new().plan_fft_forward(n),
+            segment: 0,
+            pending: vec![Vec::new(); plan.channels],
+            sums: PairSums::new(n / 2 + 1, lower),
+            longest: 0,
+            count: 0,
+        }
+    }
+
+    /// Transforms the complete segments among the pending samples, `BATCH` at a time.
+    fn drain(&mut self) {
+        let (n, hop) = (self.plan.segment_length, self.plan.hop);
+        let available = self.pending.first().map_or(0, Vec::len);
+        let complete = if available < n { 0 } else { (available - n) / hop + 1 };
+        for first in (0..complete).step_by(BATCH) {
+            let stretches = BATCH.min(complete - first);
+            let transform = |channel: &Vec<f32>| {
+                let start = |s: usize| (first + s) * hop;
+                (0..stretches).map(|s| self.transform(&channel[start(s)..start(s) + n])).collect()
+            };
+            let batch: Batch = self.pending.par_iter().map(transform).collect();
+            self.sums.add(&batch, &batch, stretches);
+        }
+        self.count += complete;
+        self.pending.iter_mut().for_each(|channel| drop(channel.drain(..(complete * hop).min(available))));
+    }
+
+    fn transform(&self, samples: &[f32]) -> Vec<Complex<f64>> {
+        let mean = samples.iter().map(|&y| f64::from(y)).sum::<f64>() / samples.len() as f64;
+        let mut input: Vec<f64> = samples.iter().zip(&self.window).map(|(&y, w)| (f64::from(y) - mean) * w).collect();
+        let mut output = self.fft.make_output_vec();
+        self.fft.process(&mut input, &mut output).expect("both buffers have the plan's length");
+        output
+    }
+}
+
+impl CrossSpectra for Welch {
+    fn push(&mut self, block: &Block) {
+        if block.segment != self.segment {
+            self.segment = block.segment;
+            self.pending.iter_mut().for_each(Vec::clear);
+        }
+        self.longest = self.longest.max(block.start + block.samples as u64);
+        for (c, pending) in self.pending.iter_mut().enumerate() {
+            pending.extend_from_slice(block.channel(c));
+        }
+        self.drain();
+    }
+
+    fn finish(self: Box<Self>) -> Result<SpectralMatrices, ComputeError> {
+        let (n, l) = (self.plan.segment_length, self.plan.channels);
+        if self.count == 0 {
+            return Err(ComputeError::TooShort {
+                longest: self.longest,
+                setting: "segment_length",
+                value: n,
+                needed: n as u64,
+            });
+        }
+        let power = self.window.iter().map(|w| w * w).sum::<f64>();
+        let scale = 1.0 / (self.plan.sampling_rate_hz * power * self.count as f64);
+        let lines = n / 2 + 1;
+        let mut matrices = vec![DMatrix::zeros(l, l); lines];
+        for (pair, (i, j)) in (0..l).flat_map(|i| (0..=i).map(move |j| (i, j))).enumerate() {
+            for (k, sum) in self.sums.pair(pair).into_iter().enumerate() {
+                let one_sided = if k == 0 || 2 * k == n { 1.0 } else { 2.0 };
+                let value = sum * (scale * one_sided);
+                matrices[k][(i, j)] = value;
+                matrices[k][(j, i)] = value.conj();
+            }
+        }
+        Ok(SpectralMatrices { line_hz: self.plan.sampling_rate_hz / n as f64, segments: self.count, matrices })
+    }
+}

@@ -1,0 +1,494 @@
+//! Automatic SSI: block rows, model orders and decimation levels by rule, modes of all levels in one list.
+//!
+//! The rules are those of automation §1.2 and §2; every one of them gives way to a parameter.
+
+use super::ModalError;
+use super::fdd::{self, PeakSetting};
+use super::poles::{Observability, Order, Pole};
+use super::selection::{self, Selected, Selection, Setting, Verdict};
+use super::spectrum;
+use super::ssi::{self, Subspace};
+use super::uncertainty::{self, Perturbations};
+use super::{hankel, indicators};
+use crate::compute::{Backend, LagProducts};
+use crate::model::control::Control;
+use crate::model::modes::{Mode, Shape};
+use crate::model::parameters::{SsiParameters, Weighting};
+use crate::model::record::Record;
+use crate::model::result::Stabilization;
+use nalgebra::{Complex, DMatrix};
+use oma_linalg::Svd;
+
+type C64 = Complex<f64>;
+
+/// Makes the record with every `factor`-th sample, behind an anti-alias filter.
+pub type Decimate<'a> = dyn Fn(&'a dyn Record, usize) -> Result<Box<dyn Record + 'a>, ModalError> + 'a;
+
+/// Blocks of the record behind order and deviations: with 50 and Student's t the intervals cover (automation §5).
+const BLOCKS: usize = 50;
+
+/// A block should hold this many times the block rows.
+const BLOCK_LENGTH: u64 = 10;
+
+/// Fewest blocks: two halves of two.
+const FEWEST_BLOCKS: usize = 4;
+
+/// Channels that all serve as reference; above, this many are chosen (automation §1.1).
+const REFERENCES: usize = 20;
+
+const FEWEST_BLOCK_ROWS: usize = 12;
+const MOST_BLOCK_ROWS: usize = 100;
+
+/// Rows of H that the rule allows at most: its decomposition stays below a few seconds.
+const MOST_ROWS: usize = 2000;
+
+/// Rows of H up to which block rows are doubled where the rank of the signal asks for it.
+const MOST_ROWS_DOUBLED: usize = 3000;
+
+/// Part of H's rank that the signal may take before block rows are doubled.
+const CROWDED: f64 = 0.35;
+
+/// Decimation from one level to the next.
+const LEVEL_FACTOR: usize = 4;
+
+/// A level below is worth its while with this many samples, and this many cycles of its upper limit.
+const LEVEL_SAMPLES: u64 = 2000;
+const LEVEL_CYCLES: f64 = 40.0;
+
+/// Above this part of Nyquist a decimated level sees the flank of the anti-alias filter.
+const DECIMATED_NYQUIST_PART: f64 = 0.8;
+
+/// The level whose responsibility begins below a frequency is also asked a little above it, and the other way
+/// round; of a mode found twice the more precise one stays.
+const LEVEL_OVERLAP: f64 = 1.25;
+
+/// Orders that are looked at, and how many of them at most.
+const ORDER_LOW: f64 = 0.9;
+const ORDER_HIGH: f64 = 1.2;
+const ORDER_ADD: usize = 4;
+const ORDERS: usize = 24;
+
+/// Triplets beyond the orders, so that the derivative of the singular vectors is complete (automation §5).
+const TRIPLETS: f64 = 1.3;
+const TRIPLETS_ADD: usize = 8;
+
+/// What automatic SSI found.
+#[derive(Debug, Clone)]
+pub struct Identified {
+    /// Modes of all levels, ascending in frequency.
+    pub modes: Vec<Mode>,
+    /// Every pole of every level.
+    pub stabilization: Stabilization,
+    /// One entry a level, the original rate first.
+    pub levels: Vec<LevelReport>,
+    /// The parameters that acted.
+    pub weighting: Weighting,
+    /// What a careful reader should know.
+    pub warnings: Vec<String>,
+}
+
+/// How one decimation level was treated.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct LevelReport {
+    /// Hz.
+    pub sampling_rate_hz: f64,
+    /// Block rows.
+    pub block_rows: usize,
+    /// Rank of the signal in H.
+    pub signal_rank: usize,
+    /// Lowest and highest order.
+    pub orders: (usize, usize),
+    /// Blocks of the record.
+    pub blocks: usize,
+    /// Modes taken from it.
+    pub modes: usize,
+}
+
+struct Level {
+    sampling_rate_hz: f64,
+    report: LevelReport,
+    orders: Vec<Order>,
+    selection: Selection,
+    modes: Vec<Mode>,
+}
+
+/// Identifies the modes of a record.
+///
+/// `references`: rows of the record that serve as reference; `None` by rule.
+///
+/// # Errors
+/// [`ModalError`] with the numbers and the setting where record and parameters do not fit.
+pub fn identify<'a>(
+    record: &'a dyn Record,
+    parameters: &SsiParameters,
+    references: Option<&[usize]>,
+    decimate: &Decimate<'a>,
+    backend: &dyn Backend,
+    control: &Control,
+) -> Result<Identified, ModalError> {
+    let info = record.info();
+    let (fs, channels) = (info.sampling_rate_hz, info.channels.len());
+    let weighting = parameters.weighting.unwrap_or(Weighting::Upc);
+    let survey = Survey::new(record, parameters, references, backend, control)?;
+    let mut warnings = survey.warnings.clone();
+    let most_block_rows = MOST_BLOCK_ROWS.min(MOST_ROWS / channels).max(2);
+    let by_rule = parameters.block_rows.is_none();
+    let with_levels = by_rule && parameters.decimation_levels.unwrap_or(true);
+
+    let mut levels: Vec<Level> = Vec::new();
+    let mut factor = if with_levels { first_factor(fs, survey.highest_hz) } else { 1 };
+    let mut upper_hz = f64::INFINITY;
+    loop {
+        control.checkpoint()?;
+        let decimated;
+        let level_record: &dyn Record = if factor == 1 {
+            record
+        } else {
+            decimated = decimate(record, factor)?;
+            &*decimated
+        };
+        let rate = level_record.info().sampling_rate_hz;
+        let wanted = (0.5 * rate / survey.lowest_hz).ceil() as usize;
+        let block_rows =
+            parameters.block_rows.unwrap_or_else(|| wanted.clamp(FEWEST_BLOCK_ROWS, most_block_rows.max(REFERENCES)));
+        let lower_hz = 0.5 * rate / most_block_rows as f64;
+        let deeper = with_levels
+            && wanted > most_block_rows
+            && survey.lowest_hz < lower_hz
+            && info.duration_s() * lower_hz >= LEVEL_CYCLES
+            && level_record.info().valid_samples() / LEVEL_FACTOR as u64 >= LEVEL_SAMPLES;
+        let top = if factor == 1 { f64::INFINITY } else { DECIMATED_NYQUIST_PART * rate / 2.0 };
+        let setting = Setting {
+            sampling_rate_hz: rate,
+            duration_s: info.duration_s(),
+            band_low_hz: parameters.band_low_hz.unwrap_or(0.0),
+            band_high_hz: parameters.band_high_hz.unwrap_or(f64::INFINITY).min(top),
+            deviations: parameters.uncertainty.unwrap_or(true),
+        };
+        let range = (if deeper { lower_hz / LEVEL_OVERLAP } else { 0.0 }, upper_hz * LEVEL_OVERLAP);
+        let task = LevelTask { record: level_record, parameters, references: &survey.references, weighting };
+        levels.push(task.run(block_rows, by_rule, &setting, range, backend, control)?);
+        if !deeper {
+            break;
+        }
+        upper_hz = lower_hz;
+        factor *= LEVEL_FACTOR;
+    }
+    for level in &mut levels {
+        level.report.modes = level.modes.len();
+    }
+    let modes = unite(&levels);
+    for level in &levels {
+        if level.report.blocks < BLOCKS / 2 && parameters.blocks.is_none() {
+            warnings.push(format!(
+                "record is short: {} blocks at {} Hz, standard deviations are rough",
+                level.report.blocks, level.sampling_rate_hz
+            ));
+        }
+    }
+    let stabilization = stabilization(&levels);
+    let reports = levels.into_iter().map(|level| level.report).collect();
+    Ok(Identified { modes, stabilization, levels: reports, weighting, warnings })
+}
+
+/// What the spectrum says before any subspace is formed.
+struct Survey {
+    lowest_hz: f64,
+    highest_hz: f64,
+    references: Vec<usize>,
+    warnings: Vec<String>,
+}
+
+impl Survey {
+    fn new(
+        record: &dyn Record,
+        parameters: &SsiParameters,
+        references: Option<&[usize]>,
+        backend: &dyn Backend,
+        control: &Control,
+    ) -> Result<Survey, ModalError> {
+        let info = record.info();
+        let mut warnings = Vec::new();
+        let segment_length = spectrum::segment_length_by_rule(info);
+        let spectra = spectrum::spectral_matrices(record, segment_length, 0.5, backend, control)?;
+        let nyquist = info.sampling_rate_hz / 2.0;
+        let setting = PeakSetting { band_hz: (0.0, nyquist), overlap: 0.5, prominence: fdd::PROMINENCE };
+        let peaks = fdd::peaks(&spectra, &setting, control)?;
+        let first = spectrum::singular_values(&spectra, 1, control)?.remove(0);
+        let lowest = peaks.iter().map(|p| p.frequency_hz).find(|f| *f >= parameters.band_low_hz.unwrap_or(0.0));
+        if lowest.is_none() {
+            warnings.push(format!("spectrum has no clear peak: block_rows by rule is the least, {FEWEST_BLOCK_ROWS}"));
+        }
+        let all = (0..info.channels.len()).collect::<Vec<_>>();
+        let references = match references {
+            Some(given) => given.to_vec(),
+            None if all.len() <= REFERENCES || parameters.weighting == Some(Weighting::Cva) => all,
+            None => {
+                warnings.push(format!("{REFERENCES} of {} channels serve as reference, by rule", all.len()));
+                choose_references(&spectra.matrices, REFERENCES)
+            }
+        };
+        Ok(Survey {
+            lowest_hz: lowest.unwrap_or(nyquist / FEWEST_BLOCK_ROWS as f64),
+            highest_hz: fdd::highest_signal_hz(&first, spectra.line_hz),
+            references,
+            warnings,
+        })
+    }
+}
+
+/// The channels that together carry most: pivoted Cholesky of the correlation matrix (the spectra summed over the
+/// lines, channels scaled to unit variance) takes, one by one, the channel that the others so far predict least.
+fn choose_references(matrices: &[DMatrix<C64>], count: usize) -> Vec<usize> {
+    let n = matrices[0].nrows();
+    let mut c = DMatrix::from_fn(n, n, |i, j| matrices.iter().map(|g| g[(i, j)].re).sum::<f64>());
+    let scale: Vec<f64> = (0..n).map(|i| 1.0 / c[(i, i)].max(f64::MIN_POSITIVE).sqrt()).collect();
+    c = DMatrix::from_fn(n, n, |i, j| c[(i, j)] * scale[i] * scale[j]);
+    let mut chosen = Vec::with_capacity(count);
+    while chosen.len() < count {
+        let free = (0..n).filter(|i| !chosen.contains(i));
+        let Some(next) = free.reduce(|best, i| if c[(i, i)] > c[(best, best)] { i } else { best }) else { break };
+        let pivot = c[(next, next)];
+        chosen.push(next);
+        if pivot > 0.0 {
+            let column = c.column(next).into_owned();
+            c -= &column * column.transpose() / pivot;
+        }
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
+/// Decimation of the first level: none unless Nyquist is five times the highest signal (automation §2).
+fn first_factor(sampling_rate_hz: f64, highest_hz: f64) -> usize {
+    const OVERSAMPLED: f64 = 5.0;
+    if highest_hz > 0.0 && sampling_rate_hz / 2.0 >= OVERSAMPLED * highest_hz {
+        ((sampling_rate_hz / (OVERSAMPLED * highest_hz)).floor() as usize).max(1)
+    } else {
+        1
+    }
+}
+
+struct LevelTask<'a> {
+    record: &'a dyn Record,
+    parameters: &'a SsiParameters,
+    references: &'a [usize],
+    weighting: Weighting,
+}
+
+impl LevelTask<'_> {
+    fn run(
+        &self,
+        mut block_rows: usize,
+        by_rule: bool,
+        setting: &Setting,
+        range_hz: (f64, f64),
+        backend: &dyn Backend,
+        control: &Control,
+    ) -> Result<Level, ModalError> {
+        let channels = self.record.info().channels.len();
+        let (products, subspace, signal_rank) = loop {
+            let products = self.products(block_rows, backend, control)?;
+            let subspace = Subspace::new(&products, block_rows, self.weighting)?;
+            control.progress("order", 0.0);
+            let rank = ssi::signal_rank(&subspace)?;
+            control.checkpoint()?;
+            let crowded = rank as f64 > CROWDED * (block_rows * channels.min(self.references.len())) as f64;
+            let fits = 2 * block_rows * channels <= MOST_ROWS_DOUBLED
+                && 4 * block_rows as u64 * FEWEST_BLOCKS as u64 <= self.record.info().valid_samples();
+            if by_rule && crowded && fits {
+                block_rows *= 2;
+                continue;
+            }
+            break (products, subspace, rank);
+        };
+        let orders = self.orders(&subspace, signal_rank)?;
+        let highest = orders.last().copied().unwrap_or(2);
+        let triplets = highest.max((TRIPLETS * signal_rank as f64) as usize + TRIPLETS_ADD);
+        let svd = subspace.decompose(triplets)?;
+        control.checkpoint()?;
+        let (observability, found) =
+            subspace.poles(&svd, &orders, setting.sampling_rate_hz, setting.deviations, control)?;
+        let mut selection = selection::select(&found, setting);
+        let inside = |mode: &Selected| {
+            let f = found[mode.representative.0].poles[mode.representative.1].frequency_hz;
+            f >= range_hz.0 && f < range_hz.1
+        };
+        let (kept, refused): (Vec<_>, Vec<_>) = std::mem::take(&mut selection.modes).into_iter().partition(inside);
+        for &(o, p) in refused.iter().flat_map(|mode| &mode.members) {
+            selection.verdicts[o][p] = Verdict::OtherLevel;
+        }
+        selection.modes = kept;
+        let report = LevelReport {
+            sampling_rate_hz: setting.sampling_rate_hz,
+            block_rows,
+            signal_rank,
+            orders: (orders.first().copied().unwrap_or(0), highest),
+            blocks: products.blocks.len(),
+            modes: 0,
+        };
+        let context =
+            ModeContext { subspace: &subspace, svd: &svd, observability: &observability, products: &products };
+        let modes = selection.modes.iter().map(|mode| context.mode(mode, &found, setting)).collect();
+        Ok(Level { sampling_rate_hz: setting.sampling_rate_hz, report, orders: found, selection, modes })
+    }
+
+    fn products(&self, block_rows: usize, backend: &dyn Backend, control: &Control) -> Result<LagProducts, ModalError> {
+        let samples = self.record.info().valid_samples();
+        let by_rule = (samples / (BLOCK_LENGTH * block_rows as u64)).min(BLOCKS as u64) as usize;
+        // An even number, so that the halves are equal.
+        let blocks = self.parameters.blocks.unwrap_or(by_rule).max(FEWEST_BLOCKS) / 2 * 2;
+        ssi::lag_products(self.record, self.references, 2 * block_rows, blocks, backend, control)
+    }
+
+    /// The model orders: those asked for, or a window around the rank of the signal, thinned evenly.
+    fn orders(&self, subspace: &Subspace, signal_rank: usize) -> Result<Vec<usize>, ModalError> {
+        let limit = subspace.order_limit();
+        if let Some(highest) = self.parameters.order_max {
+            if highest > limit {
+                return Err(ModalError::Setting(format!(
+                    "order_max is {highest}, must be at most {limit}, the smaller of block_rows·references = {}·{} and \
+                     (block_rows − 1)·channels = {}·{}",
+                    subspace.block_rows,
+                    self.references.len(),
+                    subspace.block_rows - 1,
+                    subspace.channels
+                )));
+            }
+            return Ok((self.parameters.order_min.unwrap_or(1)..=highest).collect());
+        }
+        let low = self.parameters.order_min.unwrap_or((ORDER_LOW * signal_rank as f64) as usize).clamp(2, limit.max(2));
+        let high = ((ORDER_HIGH * signal_rank as f64) as usize + ORDER_ADD).clamp(low, limit.max(low));
+        let count = high - low + 1;
+        if count <= ORDERS {
+            return Ok((low..=high).collect());
+        }
+        let step = (count - 1) as f64 / (ORDERS - 1) as f64;
+        Ok((0..ORDERS).map(|i| low + (i as f64 * step).round() as usize).collect())
+    }
+}
+
+struct ModeContext<'a> {
+    subspace: &'a Subspace,
+    svd: &'a Svd,
+    observability: &'a Observability,
+    products: &'a LagProducts,
+}
+
+impl ModeContext<'_> {
+    fn mode(&self, selected: &Selected, orders: &[Order], setting: &Setting) -> Mode {
+        let (o, p) = selected.representative;
+        let (order, pole) = (&orders[o], &orders[o].poles[p]);
+        let loss = setting.deviations.then(|| self.mac_loss(order, p, setting)).flatten();
+        let frequencies: Vec<f64> = selected.members.iter().map(|&(o, p)| orders[o].poles[p].frequency_hz).collect();
+        Mode {
+            frequency_hz: pole.frequency_hz,
+            damping_ratio: Some(pole.damping_ratio),
+            shape: Shape(pole.shape.clone()),
+            frequency_std_hz: pole.deviation.map(|d| d.frequency_hz),
+            damping_ratio_std: pole.deviation.map(|d| d.damping_ratio),
+            mpc: pole.mpc,
+            mpd: pole.mpd,
+            order: Some(pole.order),
+            pole_count: Some(selected.members.len()),
+            support: Some(selected.support),
+            rho: selection::rho(pole, setting.duration_s),
+            frequency_spread_hz: Some(spread(&frequencies)),
+            modal_contribution: self.contribution(order, pole),
+            expected_mac_loss: loss,
+            level_sampling_rate_hz: Some(setting.sampling_rate_hz),
+        }
+    }
+
+    fn mac_loss(&self, order: &Order, pole: usize, setting: &Setting) -> Option<f64> {
+        let perturbations = Perturbations::new(self.subspace, self.svd, order.order);
+        let rate = setting.sampling_rate_hz;
+        let derivatives = uncertainty::derivatives(order, self.observability, &perturbations, &[pole], rate)?;
+        Some(uncertainty::expected_mac_loss(&order.poles[pole].shape, &derivatives[0]))
+    }
+
+    /// Correlation of the mode's part of the output correlations with the measured ones, mean over all channel
+    /// pairs: ρ = ⟨R, R_j⟩ / √(⟨R, R⟩⟨R_j, R_j⟩) over lags 1 to 2·block_rows − 1 (algorithms §3.6).
+    fn contribution(&self, order: &Order, pole: &Pole) -> Option<f64> {
+        let chi = order.chi.as_ref()?;
+        let measured = hankel::record_correlations(self.products);
+        let (l, r) = measured[0].shape();
+        let n = order.order;
+        // G: the first block column of the controllability matrix S^(1/2) Vᵀ W₂^(−1).
+        let first = self.subspace.weights.remove_right(&self.svd.v.rows(0, r).columns(0, n).into_owned());
+        let mut g = first.transpose();
+        (0..n).for_each(|i| g.row_mut(i).scale_mut(self.svd.s[i].sqrt()));
+        let row = chi.row(pole.column) * g.map(|x| C64::new(x, 0.0));
+        let c = self.observability.o.view((0, 0), (l, n)).map(|x| C64::new(x, 0.0));
+        let column = c * order.psi.column(pole.column);
+        let residue = column * row;
+        let mut sum = 0.0;
+        for i in 0..l {
+            for j in 0..r {
+                let mut power = C64::new(1.0, 0.0);
+                let (mut both, mut data, mut own) = (0.0, 0.0, 0.0);
+                for m in 1..2 * self.subspace.block_rows {
+                    let synthetic = 2.0 * (residue[(i, j)] * power).re;
+                    power *= pole.mu;
+                    let value = measured[m][(i, j)];
+                    both += value * synthetic;
+                    data += value * value;
+                    own += synthetic * synthetic;
+                }
+                sum += if data * own > 0.0 { both / (data * own).sqrt() } else { 0.0 };
+            }
+        }
+        Some(sum / (l * r) as f64)
+    }
+}
+
+fn spread(values: &[f64]) -> f64 {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+}
+
+/// Modes of all levels: of a mode found on two the one with the smaller deviation stays.
+fn unite(levels: &[Level]) -> Vec<Mode> {
+    const SAME_MAC: f64 = 0.85;
+    let sigma = |mode: &Mode| mode.frequency_std_hz.unwrap_or(f64::INFINITY);
+    let same = |a: &Mode, b: &Mode| {
+        let width = 2.0 * a.damping_ratio.unwrap_or(0.0).max(b.damping_ratio.unwrap_or(0.0)) * a.frequency_hz;
+        let scatter = 3.0 * a.frequency_std_hz.unwrap_or(0.0).max(b.frequency_std_hz.unwrap_or(0.0));
+        (a.frequency_hz - b.frequency_hz).abs() < width.max(scatter)
+            && indicators::mac(a.shape.0.as_view(), b.shape.0.as_view()) > SAME_MAC
+    };
+    let mut modes: Vec<Mode> = Vec::new();
+    for level in levels {
+        let known = modes.len();
+        for mode in &level.modes {
+            match (0..known).find(|&k| same(&modes[k], mode)) {
+                Some(k) if sigma(mode) < sigma(&modes[k]) => modes[k] = mode.clone(),
+                Some(_) => {}
+                None => modes.push(mode.clone()),
+            }
+        }
+    }
+    modes.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
+    modes
+}
+
+fn stabilization(levels: &[Level]) -> Stabilization {
+    let finite = |x: f64| x.is_finite().then_some(x);
+    let mut table = Stabilization::default();
+    for level in levels {
+        for (order, verdicts) in level.orders.iter().zip(&level.selection.verdicts) {
+            for (pole, verdict) in order.poles.iter().zip(verdicts) {
+                table.level_sampling_rate_hz.push(level.sampling_rate_hz);
+                table.order.push(order.order);
+                table.frequency_hz.push(finite(pole.frequency_hz));
+                table.damping_ratio.push(finite(pole.damping_ratio));
+                table.frequency_std_hz.push(pole.deviation.and_then(|d| finite(d.frequency_hz)));
+                table.damping_ratio_std.push(pole.deviation.and_then(|d| finite(d.damping_ratio)));
+                table.mpc.push(finite(pole.mpc));
+                table.mpd.push(finite(pole.mpd));
+                table.verdict.push(verdict.as_str().into());
+            }
+        }
+    }
+    table
+}

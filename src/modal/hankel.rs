@@ -1,0 +1,237 @@
+//! Block Hankel matrices of correlations, and the weightings of SSI.
+//!
+//! With R_m = E[y(t + m) y_ref(t)ᵀ] the block Hankel matrix has H_ab = R_{a+b+1}, a, b = 0 .. block_rows − 1: the
+//! covariance of the future outputs y(t), y(t+1), … with the past references y_ref(t−1), y_ref(t−2), …
+
+use super::ModalError;
+use crate::compute::{LagBlock, LagProducts, SegmentEdges};
+use crate::model::parameters::Weighting;
+use nalgebra::DMatrix;
+
+/// H from correlations: `correlations[m]` = R_m, m = 0 .. 2·block_rows − 1 at least.
+pub fn block_hankel(correlations: &[DMatrix<f64>], block_rows: usize) -> DMatrix<f64> {
+    let (l, r) = correlations[0].shape();
+    let mut h = DMatrix::zeros(block_rows * l, block_rows * r);
+    for a in 0..block_rows {
+        for b in 0..block_rows {
+            h.view_mut((a * l, b * r), (l, r)).copy_from(&correlations[a + b + 1]);
+        }
+    }
+    h
+}
+
+/// Correlations of one block of the record, R_m = P_m / samples.
+pub fn correlations(block: &LagBlock) -> Vec<DMatrix<f64>> {
+    let scale = 1.0 / block.samples.max(1) as f64;
+    block.products.iter().map(|product| product * scale).collect()
+}
+
+/// Correlations of the whole record, Σ P_m / Σ samples: the biased estimate, whose Toeplitz matrix is positive
+/// semidefinite.
+pub fn record_correlations(products: &LagProducts) -> Vec<DMatrix<f64>> {
+    let samples: u64 = products.blocks.iter().map(|block| block.samples).sum();
+    total_products(products).into_iter().map(|product| product / samples.max(1) as f64).collect()
+}
+
+fn total_products(products: &LagProducts) -> Vec<DMatrix<f64>> {
+    let mut total = products.blocks[0].products.clone();
+    for block in &products.blocks[1..] {
+        for (sum, product) in total.iter_mut().zip(&block.products) {
+            *sum += product;
+        }
+    }
+    total
+}
+
+/// The `cov` matrix of other packages, exactly: H_ab = (1/N) Σ_t y(t+q+a) y_ref(t+q−1−b)ᵀ with q = block_rows and
+/// N = samples − 2q + 1, every entry over the same t; over several segments sums and N are added up.
+///
+/// From the full sums P_m by displacement: C_m(s) = Σ_{t=s}^{s+N−1} y(t+m) y_ref(t)ᵀ leaves out of P_m only products
+/// at the segment's two ends, and neighbours in s differ by two of them (algorithms §3.5).
+///
+/// # Errors
+/// [`ModalError::Setting`] if no segment has 2·block_rows samples.
+pub fn exact_hankel(products: &LagProducts, block_rows: usize) -> Result<DMatrix<f64>, ModalError> {
+    let q = block_rows;
+    let longest = products.edges.iter().map(|edge| edge.samples).max().unwrap_or(0);
+    let usable = |edge: &&SegmentEdges| edge.samples >= 2 * q as u64;
+    let windows: u64 = products.edges.iter().filter(usable).map(|edge| edge.samples - 2 * q as u64 + 1).sum();
+    if windows == 0 {
+        return Err(ModalError::Setting(format!(
+            "longest gap-free stretch of the record has {longest} samples, block_rows {q} needs at least {}",
+            2 * q
+        )));
+    }
+    let total = total_products(products);
+    let (l, r) = total[0].shape();
+    let mut h = DMatrix::zeros(q * l, q * r);
+    for m in 1..2 * q {
+        // b runs over the blocks of this anti-diagonal, a = m − 1 − b, s = q − 1 − b.
+        let (first, last) = (m.saturating_sub(q), (m - 1).min(q - 1));
+        let mut sum = total[m].clone();
+        for edge in products.edges.iter() {
+            if usable(&edge) {
+                // C_m(q − 1 − first): all heads before s go, all tails from s + N on go.
+                (0..q - 1 - first).for_each(|t| subtract(&mut sum, products, edge, m, End::Head(t)));
+                let tails = q - 1 - (m - 1 - first);
+                (0..tails).for_each(|t| subtract(&mut sum, products, edge, m, End::Tail(t)));
+            } else {
+                // Too short for a single window: all of its products go.
+                (0..(edge.samples as usize).saturating_sub(m))
+                    .for_each(|t| subtract(&mut sum, products, edge, m, End::Head(t)));
+            }
+        }
+        for b in first..=last {
+            let a = m - 1 - b;
+            h.view_mut((a * l, b * r), (l, r)).copy_from(&(&sum / windows as f64));
+            if b < last {
+                for edge in products.edges.iter().filter(usable) {
+                    // s falls by one: the head product at t = s − 1 comes in, the tail product at s + N − 1 goes.
+                    add_head(&mut sum, products, edge, m, q - 2 - b);
+                    subtract(&mut sum, products, edge, m, End::Tail(q - 1 - a));
+                }
+            }
+        }
+    }
+    Ok(h)
+}
+
+enum End {
+    /// y(t+m) y_ref(t)ᵀ at the t-th sample of the segment.
+    Head(usize),
+    /// The t-th product from the end: y(n−1−t) y_ref(n−1−t−m)ᵀ.
+    Tail(usize),
+}
+
+fn subtract(sum: &mut DMatrix<f64>, products: &LagProducts, edge: &SegmentEdges, m: usize, end: End) {
+    let (matrix, later) = match end {
+        End::Head(t) => (&edge.head, t + m),
+        End::Tail(t) => (&edge.tail, edge.tail.ncols() - 1 - t),
+    };
+    for (j, &reference) in products.references.iter().enumerate() {
+        let factor = matrix[(reference, later - m)];
+        sum.column_mut(j).axpy(-factor, &matrix.column(later), 1.0);
+    }
+}
+
+fn add_head(sum: &mut DMatrix<f64>, products: &LagProducts, edge: &SegmentEdges, m: usize, t: usize) {
+    for (j, &reference) in products.references.iter().enumerate() {
+        sum.column_mut(j).axpy(edge.head[(reference, t)], &edge.head.column(t + m), 1.0);
+    }
+}
+
+/// W₁ H W₂ with W₁ = L_ff^(−1) or none and W₂ = L_pp^(−T) or none, L the Cholesky factors of the covariances of
+/// future outputs and past references: any square root gives the same singular values and left vectors.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    future: Option<DMatrix<f64>>,
+    past: Option<DMatrix<f64>>,
+}
+
+/// Added to the diagonal of R_pp and R_ff, as a part of R_0: oversampled and filtered records have covariances of
+/// nearly deficient rank. 1e-3 and 1e-2 gave the same modes (automation §1.1).
+const RIDGE: f64 = 1e-3;
+
+impl Weights {
+    /// Weights from correlations with all `references` (rows of R_m that the columns belong to).
+    ///
+    /// # Errors
+    /// [`ModalError::Data`] if a covariance is not positive definite even with the ridge, or CVA is asked for with
+    /// fewer references than channels.
+    pub fn new(
+        weighting: Weighting,
+        correlations: &[DMatrix<f64>],
+        references: &[usize],
+        block_rows: usize,
+    ) -> Result<Weights, ModalError> {
+        let factor = |covariance: DMatrix<f64>, of: &str| {
+            oma_linalg::cholesky(&covariance).map_err(|_| {
+                ModalError::Data(format!(
+                    "covariance of the {of} ({0} × {0}) is not positive definite: channels without variance, or copies",
+                    covariance.nrows()
+                ))
+            })
+        };
+        let past = || {
+            let rows = |m: usize| correlations[m].select_rows(references);
+            // E[y_ref(t−b) y_ref(t−b')ᵀ] = R_{b'−b}
+            factor(toeplitz(block_rows, rows), "past references")
+        };
+        match weighting {
+            Weighting::Pc => Ok(Weights { future: None, past: None }),
+            Weighting::Upc => Ok(Weights { future: None, past: Some(past()?) }),
+            Weighting::Cva => {
+                let l = correlations[0].nrows();
+                if references.len() != l {
+                    return Err(ModalError::Setting(format!(
+                        "weighting cva needs every channel as reference, has {} of {l}",
+                        references.len()
+                    )));
+                }
+                // E[y(t+a) y(t+a')ᵀ] = R_{a−a'} = R_{a'−a}ᵀ
+                let future = toeplitz(block_rows, |m| correlations[m].transpose());
+                Ok(Weights { future: Some(factor(future, "future outputs")?), past: Some(past()?) })
+            }
+        }
+    }
+
+    /// W₁ H W₂.
+    pub fn apply(&self, h: &DMatrix<f64>) -> DMatrix<f64> {
+        let right = match &self.past {
+            Some(l) => oma_linalg::divide_by_transpose(h, l),
+            None => h.clone(),
+        };
+        self.apply_left(right)
+    }
+
+    /// W₁ M.
+    pub fn apply_left(&self, m: DMatrix<f64>) -> DMatrix<f64> {
+        match &self.future {
+            Some(l) => oma_linalg::divide_lower(l, &m),
+            None => m,
+        }
+    }
+
+    /// W₂ M.
+    pub fn apply_right(&self, m: &DMatrix<f64>) -> DMatrix<f64> {
+        match &self.past {
+            Some(l) => oma_linalg::divide_upper(&l.transpose(), m),
+            None => m.clone(),
+        }
+    }
+
+    /// M W₂^(−1) transposed, for the first rows Vᵀ's transpose V: W₂^(−T) V = L_pp V, of which the first block row
+    /// needs only the first block of V because L_pp is lower triangular.
+    pub fn remove_right(&self, v: &DMatrix<f64>) -> DMatrix<f64> {
+        match &self.past {
+            Some(l) => l.view((0, 0), (v.nrows(), v.nrows())) * v,
+            None => v.clone(),
+        }
+    }
+
+    /// W₁^(−1) M: back from weighted left vectors to the observability matrix.
+    pub fn remove_left(&self, m: DMatrix<f64>) -> DMatrix<f64> {
+        match &self.future {
+            Some(l) => oma_linalg::multiply(l, &m),
+            None => m,
+        }
+    }
+}
+
+/// Symmetric block Toeplitz matrix with the ridge; `upper(m)` is the block on the m-th upper diagonal.
+fn toeplitz(blocks: usize, upper: impl Fn(usize) -> DMatrix<f64>) -> DMatrix<f64> {
+    let diagonals: Vec<_> = (0..blocks).map(upper).collect();
+    let size = diagonals[0].nrows();
+    let mut matrix = DMatrix::zeros(blocks * size, blocks * size);
+    for i in 0..blocks {
+        for j in i..blocks {
+            let block = &diagonals[j - i];
+            matrix.view_mut((i * size, j * size), (size, size)).copy_from(block);
+            matrix.view_mut((j * size, i * size), (size, size)).copy_from(&block.transpose());
+        }
+    }
+    for i in 0..matrix.nrows() {
+        matrix[(i, i)] *= 1.0 + RIDGE;
+    }
+    matrix
+}

@@ -1,0 +1,136 @@
+//! From the observability matrix to the poles of every order.
+//!
+//! O = U_n S_n^(1/2) for the highest order; O_up and O_dn are O without its last and first block row. With one thin
+//! QR decomposition O_up = Q R and T = Qᵀ O_dn, the state matrix of every order n is A_n = R_n^(−1) T_n from the
+//! leading n × n blocks, and C_n the first block row of O (Döhler & Mevel 2012, "fast multi-order").
+
+use super::indicators;
+use nalgebra::{Complex, DMatrix, DVector};
+use oma_linalg::NoConvergence;
+use rayon::prelude::*;
+use std::f64::consts::PI;
+
+type C64 = Complex<f64>;
+
+/// The observability matrix and what every order takes from it.
+#[derive(Debug, Clone)]
+pub struct Observability {
+    /// Channels, the rows of a block row.
+    pub channels: usize,
+    /// O, block_rows·channels × highest order.
+    pub o: DMatrix<f64>,
+    /// Q, (block_rows − 1)·channels × highest order.
+    pub q: DMatrix<f64>,
+    /// R, upper triangular.
+    pub r: DMatrix<f64>,
+    /// T = Qᵀ O_dn.
+    pub t: DMatrix<f64>,
+}
+
+impl Observability {
+    /// Decomposes O once for all orders.
+    pub fn new(o: DMatrix<f64>, channels: usize) -> Observability {
+        let rows = o.nrows() - channels;
+        let (q, r) = oma_linalg::qr(&o.rows(0, rows).into_owned());
+        let t = oma_linalg::multiply_transposed(&q, &o.rows(channels, rows).into_owned());
+        Observability { channels, o, q, r, t }
+    }
+
+    /// A_n.
+    pub fn state_matrix(&self, order: usize) -> DMatrix<f64> {
+        let leading = |m: &DMatrix<f64>| m.view((0, 0), (order, order)).into_owned();
+        oma_linalg::divide_upper(&leading(&self.r), &leading(&self.t))
+    }
+
+    /// The eigenstructure of one order.
+    ///
+    /// # Errors
+    /// [`NoConvergence`].
+    pub fn order(&self, order: usize, sampling_rate_hz: f64) -> Result<Order, NoConvergence> {
+        let (mu, psi) = oma_linalg::eigen(&self.state_matrix(order))?;
+        let output = self.o.view((0, 0), (self.channels, order)).map(|x| C64::new(x, 0.0));
+        let shapes = output * &psi;
+        let upper = |&j: &usize| mu[j].im > 0.0;
+        let mut poles: Vec<Pole> = (0..order)
+            .filter(upper)
+            .map(|column| Pole::new(order, column, mu[column], &shapes.column(column).into_owned(), sampling_rate_hz))
+            .collect();
+        poles.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
+        Ok(Order { order, chi: oma_linalg::inverse(&psi), mu, psi, poles })
+    }
+
+    /// The eigenstructure of several orders, in parallel.
+    ///
+    /// # Errors
+    /// [`NoConvergence`].
+    pub fn orders(&self, orders: &[usize], sampling_rate_hz: f64) -> Result<Vec<Order>, NoConvergence> {
+        orders.par_iter().map(|&order| self.order(order, sampling_rate_hz)).collect()
+    }
+}
+
+/// Eigenvalues and vectors of one state matrix, and its poles with positive frequency.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// n.
+    pub order: usize,
+    /// Eigenvalues of A_n.
+    pub mu: Vec<C64>,
+    /// Right eigenvectors as columns.
+    pub psi: DMatrix<C64>,
+    /// Left eigenvectors as rows, χᵢᴴ ψⱼ = δᵢⱼ; absent where A_n is defective to working precision.
+    pub chi: Option<DMatrix<C64>>,
+    /// One of each conjugate pair, ascending in frequency.
+    pub poles: Vec<Pole>,
+}
+
+/// One pole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pole {
+    /// Model order.
+    pub order: usize,
+    /// Its column in [`Order::psi`].
+    pub column: usize,
+    /// Eigenvalue of the sampled system.
+    pub mu: C64,
+    /// Eigenvalue λ = fs ln μ of the structure, 1/s.
+    pub lambda: C64,
+    /// |λ| / 2π, Hz.
+    pub frequency_hz: f64,
+    /// −Re λ / |λ|.
+    pub damping_ratio: f64,
+    /// C ψ, its largest component scaled to 1.
+    pub shape: DVector<C64>,
+    /// Modal phase collinearity.
+    pub mpc: f64,
+    /// Mean phase deviation, rad.
+    pub mpd: f64,
+    /// Standard deviations, once they are known.
+    pub deviation: Option<Deviation>,
+}
+
+/// Standard deviations of a pole.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Deviation {
+    /// Of the frequency, Hz.
+    pub frequency_hz: f64,
+    /// Of the damping ratio.
+    pub damping_ratio: f64,
+}
+
+impl Pole {
+    fn new(order: usize, column: usize, mu: C64, shape: &DVector<C64>, sampling_rate_hz: f64) -> Pole {
+        let lambda = mu.ln() * sampling_rate_hz;
+        Pole {
+            order,
+            column,
+            mu,
+            lambda,
+            frequency_hz: lambda.norm() / (2.0 * PI),
+            damping_ratio: -lambda.re / lambda.norm(),
+            shape: indicators::scaled_to_largest(shape.as_view()),
+            mpc: indicators::mpc(shape.as_view()),
+            mpd: indicators::mpd(shape.as_view()),
+            deviation: None,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Welch spectra of a record and their singular values.
+
+use super::ModalError;
+use crate::compute::{Backend, SpectralMatrices, WelchPlan};
+use crate::model::control::Control;
+use crate::model::record::{Block, Record, RecordInfo};
+use rayon::prelude::*;
+
+/// Half-overlapped segments that the rule leaves: the standard deviation of ln s₁ is then below 0.2.
+const SEGMENTS: u64 = 40;
+const SHORTEST_SEGMENT: usize = 256;
+const LONGEST_SEGMENT: usize = 16384;
+
+/// Segment length where none is given: the power of two that leaves at least 40 half-overlapped segments,
+/// at least 256 and at most 16384 (automation §4); a record shorter than 256 samples takes what fits.
+pub fn segment_length_by_rule(info: &RecordInfo) -> usize {
+    let fitting = (2 * info.valid_samples() / (SEGMENTS + 1)) as usize;
+    let longest = info.segments.iter().map(|s| s.samples).max().unwrap_or(0) as usize;
+    let floor_to_power = |n: usize| if n == 0 { 0 } else { 1 << n.ilog2() };
+    floor_to_power(fitting).clamp(SHORTEST_SEGMENT, LONGEST_SEGMENT).min(floor_to_power(longest)).max(2)
+}
+
+/// Averages the cross-periodograms of a record.
+///
+/// # Errors
+/// [`ModalError`] if no gap-free stretch holds a segment, the record cannot be read or the run is stopped.
+pub fn spectral_matrices(
+    record: &dyn Record,
+    segment_length: usize,
+    overlap: f64,
+    backend: &dyn Backend,
+    control: &Control,
+) -> Result<SpectralMatrices, ModalError> {
+    let info = record.info();
+    let plan = WelchPlan {
+        channels: info.channels.len(),
+        sampling_rate_hz: info.sampling_rate_hz,
+        segment_length,
+        hop: (segment_length - (segment_length as f64 * overlap) as usize).max(1),
+    };
+    let mut sums = backend.cross_spectra(&plan);
+    let mut source = record.blocks()?;
+    let mut block = Block::default();
+    let (total, mut done) = (info.valid_samples().max(1), 0);
+    while source.next_block(&mut block)? {
+        control.checkpoint()?;
+        sums.push(&block);
+        done += block.samples as u64;
+        control.progress("spectra", done as f64 / total as f64);
+    }
+    Ok(sums.finish()?)
+}
+
+/// The largest `count` singular values of every line, largest first, power units: `values[j][k]` is s_j at line k.
+///
+/// # Errors
+/// [`ModalError::NoConvergence`], [`ModalError::Cancelled`].
+pub fn singular_values(
+    spectra: &SpectralMatrices,
+    count: usize,
+    control: &Control,
+) -> Result<Vec<Vec<f64>>, ModalError> {
+    let by_line: Vec<Vec<f64>> = spectra
+        .matrices
+        .par_iter()
+        .map(|g| -> Result<Vec<f64>, ModalError> {
+            control.checkpoint()?;
+            // Round-off may leave a zero eigenvalue of the positive semidefinite matrix slightly negative.
+            Ok(oma_linalg::hermitian_eigenvalues(g)?.into_iter().map(|s| s.max(0.0)).collect())
+        })
+        .collect::<Result<_, _>>()?;
+    let channels = spectra.matrices[0].nrows();
+    Ok((0..count.min(channels)).map(|j| by_line.iter().map(|values| values[j]).collect()).collect())
+}

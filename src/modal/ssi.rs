@@ -1,0 +1,189 @@
+//! Covariance-driven stochastic subspace identification on one sampling rate: lag products → weighted block
+//! Hankel matrix → leading singular triplets → model order → poles and their standard deviations.
+//!
+//! # Source
+//! Van Overschee & De Moor (1996); Peeters & De Roeck (1999); order from the halves: see [`signal_rank`].
+
+use super::ModalError;
+use super::hankel::{self, Weights};
+use super::poles::{Observability, Order};
+use super::uncertainty::{self, Perturbations};
+use crate::compute::{Backend, LagPlan, LagProducts};
+use crate::model::control::Control;
+use crate::model::parameters::Weighting;
+use crate::model::record::{Block, Record};
+use nalgebra::DMatrix;
+use oma_linalg::Svd;
+
+/// Relative residual to which the leading singular triplets are computed.
+const SVD_TOLERANCE: f64 = 1e-10;
+
+/// The lag products of a record, for `lags` lags, kept in `blocks` blocks.
+///
+/// # Errors
+/// [`ModalError`] if the record cannot be read or the run is stopped.
+pub fn lag_products(
+    record: &dyn Record,
+    references: &[usize],
+    lags: usize,
+    blocks: usize,
+    backend: &dyn Backend,
+    control: &Control,
+) -> Result<LagProducts, ModalError> {
+    let info = record.info();
+    let plan = LagPlan {
+        channels: info.channels.len(),
+        references: references.to_vec(),
+        lags,
+        blocks,
+        segments: info.segments.clone(),
+    };
+    let mut sums = backend.lag_products(&plan);
+    let mut source = record.blocks()?;
+    let mut block = Block::default();
+    let (total, mut done) = (info.valid_samples().max(1), 0);
+    while source.next_block(&mut block)? {
+        control.checkpoint()?;
+        sums.push(&block);
+        done += block.samples as u64;
+        control.progress("lag products", done as f64 / total as f64);
+    }
+    Ok(sums.finish()?)
+}
+
+/// The weighted block Hankel matrix of a record and its error, in a form that serves every later step.
+#[derive(Debug, Clone)]
+pub struct Subspace {
+    /// Block rows.
+    pub block_rows: usize,
+    /// Channels.
+    pub channels: usize,
+    /// H, weighted.
+    pub h: DMatrix<f64>,
+    /// Half the difference of the H of even and of odd blocks of the record, weighted: it has the covariance of
+    /// the error of H.
+    pub half_difference: DMatrix<f64>,
+    /// Correlations of every block of the record.
+    pub block_correlations: Vec<Vec<DMatrix<f64>>>,
+    /// The weights.
+    pub weights: Weights,
+}
+
+impl Subspace {
+    /// Forms H from the lag products.
+    ///
+    /// # Errors
+    /// [`ModalError`] if the record is shorter than 2·block_rows or its covariance cannot be inverted.
+    pub fn new(products: &LagProducts, block_rows: usize, weighting: Weighting) -> Result<Subspace, ModalError> {
+        let h = hankel::exact_hankel(products, block_rows)?;
+        let correlations = hankel::record_correlations(products);
+        let weights = Weights::new(weighting, &correlations, &products.references, block_rows)?;
+        let block_correlations: Vec<_> = products.blocks.iter().map(hankel::correlations).collect();
+        let half = |parity: usize| {
+            let chosen: Vec<_> = block_correlations.iter().skip(parity).step_by(2).collect();
+            mean(&chosen)
+        };
+        let difference: Vec<_> = half(0).iter().zip(half(1)).map(|(even, odd)| (even - odd) * 0.5).collect();
+        Ok(Subspace {
+            block_rows,
+            channels: correlations[0].nrows(),
+            h: weights.apply(&h),
+            half_difference: weights.apply(&hankel::block_hankel(&difference, block_rows)),
+            block_correlations,
+            weights,
+        })
+    }
+
+    /// The largest order that O_up can carry: all of its columns independent.
+    pub fn order_limit(&self) -> usize {
+        ((self.block_rows - 1) * self.channels).min(self.h.ncols())
+    }
+
+    /// Leading `rank` singular triplets of H.
+    ///
+    /// # Errors
+    /// [`ModalError::NoConvergence`].
+    pub fn decompose(&self, rank: usize) -> Result<Svd, ModalError> {
+        Ok(oma_linalg::leading_svd(&self.h, rank, SVD_TOLERANCE)?)
+    }
+
+    /// O = W₁^(−1) U_n S_n^(1/2), decomposed for all orders up to `order`.
+    pub fn observability(&self, svd: &Svd, order: usize) -> Observability {
+        let mut o = svd.u.columns(0, order).into_owned();
+        for (mut column, s) in o.column_iter_mut().zip(svd.s.iter()) {
+            column *= s.sqrt();
+        }
+        Observability::new(self.weights.remove_left(o), self.channels)
+    }
+
+    /// Poles of every order in `orders`, with standard deviations if `uncertainty`.
+    ///
+    /// # Errors
+    /// [`ModalError::NoConvergence`], [`ModalError::Cancelled`].
+    pub fn poles(
+        &self,
+        svd: &Svd,
+        orders: &[usize],
+        sampling_rate_hz: f64,
+        with_deviations: bool,
+        control: &Control,
+    ) -> Result<(Observability, Vec<Order>), ModalError> {
+        let highest = orders.iter().copied().max().unwrap_or(0);
+        let observability = self.observability(svd, highest);
+        control.progress("poles", 0.0);
+        let mut found = observability.orders(orders, sampling_rate_hz)?;
+        control.checkpoint()?;
+        if with_deviations {
+            let perturbations = Perturbations::new(self, svd, highest);
+            uncertainty::attach(&mut found, &observability, &perturbations, sampling_rate_hz, control)?;
+        }
+        control.progress("poles", 1.0);
+        Ok((observability, found))
+    }
+}
+
+/// Mean of several correlation functions.
+pub(super) fn mean(several: &[&Vec<DMatrix<f64>>]) -> Vec<DMatrix<f64>> {
+    let mut sum = several[0].clone();
+    for one in &several[1..] {
+        for (total, part) in sum.iter_mut().zip(one.iter()) {
+            *total += part;
+        }
+    }
+    sum.iter_mut().for_each(|m| *m /= several.len() as f64);
+    sum
+}
+
+/// A singular value of H belongs to the structure if it exceeds that of the half-difference this many times: the
+/// ratio falls from above 7 to 0.9 .. 1.1 within one index (automation §1.2).
+const SIGNAL_RATIO: f64 = 1.5;
+
+/// Rank of the signal in H: how many of its singular values stand above those of the half-difference of even and
+/// odd blocks, sorted against sorted. No threshold on the noise is needed.
+///
+/// # Errors
+/// [`ModalError::NoConvergence`].
+pub fn signal_rank(subspace: &Subspace) -> Result<usize, ModalError> {
+    /// Up to this size all singular values are computed, in less than half a second.
+    const FULL_UP_TO: usize = 800;
+    let smaller = subspace.h.nrows().min(subspace.h.ncols());
+    if smaller <= FULL_UP_TO {
+        let signal = oma_linalg::singular_values(&subspace.h)?;
+        let error = oma_linalg::singular_values(&subspace.half_difference)?;
+        return Ok(count(&signal, &error));
+    }
+    let mut rank = 128;
+    loop {
+        let signal = oma_linalg::leading_singular_values(&subspace.h, rank)?;
+        let error = oma_linalg::leading_singular_values(&subspace.half_difference, rank)?;
+        let above = count(&signal, &error);
+        if above < rank || rank >= smaller {
+            return Ok(above);
+        }
+        rank = (2 * rank).min(smaller);
+    }
+}
+
+fn count(signal: &[f64], error: &[f64]) -> usize {
+    signal.iter().zip(error).take_while(|(s, e)| **s > SIGNAL_RATIO * **e).count()
+}

@@ -1,0 +1,192 @@
+//! The CPU backend against the textbook forms, and SSI against what other packages found.
+
+use crate::support::{naive, real_data};
+use nalgebra::DMatrix;
+use oma_worker::compute::cpu::Cpu;
+use oma_worker::compute::{Backend, LagPlan, WelchPlan};
+use oma_worker::modal::{hankel, ssi};
+use oma_worker::model::control::Control;
+use oma_worker::model::parameters::Weighting;
+use oma_worker::model::record::{Block, MemoryRecord, Record, Segment};
+use oma_worker::simulate::{Damping, Measurement, ShearChain};
+
+/// Round-off of sums of `terms` products in f64 through transforms: 16 ε √terms of the norm, a random walk with the
+/// transforms' log factor; worst seen 0.2 of it.
+fn sum_tolerance(terms: usize) -> f64 {
+    16.0 * f64::EPSILON * (terms as f64).sqrt()
+}
+
+fn noise(channels: usize, samples: usize, seed: u64) -> Vec<Vec<f32>> {
+    let chain = ShearChain { dofs: channels, top_frequency_hz: 20.0, damping: Damping::Uniform(0.02) };
+    let dofs = (0..channels).collect();
+    chain.record(&Measurement { dofs, sampling_rate_hz: 100.0, samples, noise: 0.1, seed })
+}
+
+fn blocks_of(record: &MemoryRecord, size: usize) -> Vec<Block> {
+    let mut source = record.blocks().unwrap();
+    let (mut block, mut all) = (Block::default(), Vec::new());
+    while source.next_block(&mut block).unwrap() {
+        for from in (0..block.samples).step_by(size) {
+            let samples = size.min(block.samples - from);
+            let mut part = Block::default();
+            part.reset(block.segment, block.start + from as u64, block.channels, samples);
+            for c in 0..block.channels {
+                part.channel_mut(c).copy_from_slice(&block.channel(c)[from..from + samples]);
+            }
+            all.push(part);
+        }
+    }
+    all
+}
+
+fn relative(a: &DMatrix<f64>, b: &DMatrix<f64>) -> f64 {
+    (a - b).norm() / b.norm()
+}
+
+#[test]
+fn lag_products_equal_the_direct_sums_in_every_block_and_cross_no_gap() {
+    let y = noise(3, 1000, 1);
+    let segments = vec![Segment { start: 0, samples: 333 }, Segment { start: 400, samples: 600 }];
+    let record = MemoryRecord::with_segments(100.0, y.clone(), segments.clone());
+    for (lags, count, size) in [(8, 5, 1000), (40, 4, 97), (61, 1, 7)] {
+        let plan = LagPlan { channels: 3, references: vec![0, 2], lags, blocks: count, segments: segments.clone() };
+        let mut sums = Cpu.lag_products(&plan);
+        blocks_of(&record, size).iter().for_each(|block| sums.push(block));
+        let products = sums.finish().unwrap();
+        assert_eq!(products.blocks.len(), count);
+        for (k, block) in products.blocks.iter().enumerate() {
+            // Block borders count valid samples; every segment contributes its part of the block.
+            let (from, to) = (933 * k / count, 933 * (k + 1) / count);
+            assert_eq!(block.samples as usize, to - from);
+            for m in 0..lags {
+                let mut expected = DMatrix::zeros(3, 2);
+                let mut before = 0;
+                for s in &segments {
+                    let (start, length) = (s.start as usize, s.samples as usize);
+                    let low = from.clamp(before, before + length) - before + start;
+                    let high = to.clamp(before, before + length) - before + start;
+                    expected += naive::lag_product(&y, &[0, 2], m, low, high, start + length);
+                    before += length;
+                }
+                let scale = naive::lag_product(&y, &[0, 2], 0, 0, 1000, 1000).norm();
+                let error = (&block.products[m] - &expected).norm() / scale;
+                assert!(error <= sum_tolerance(1000), "lags {lags} block {k} lag {m}: {error:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn exact_hankel_equals_the_definition() {
+    let y = noise(3, 700, 2);
+    let record = MemoryRecord::new(100.0, y.clone());
+    let q = 9;
+    let products = ssi::lag_products(&record, &[1, 2], 2 * q, 7, &Cpu, &Control::none()).unwrap();
+    let error = relative(&hankel::exact_hankel(&products, q).unwrap(), &naive::hankel(&y, &[1, 2], q));
+    assert!(error <= sum_tolerance(700), "{error:e}");
+}
+
+#[test]
+fn exact_hankel_of_two_segments_is_the_mean_over_the_windows_of_both() {
+    let y = noise(2, 500, 3);
+    let cut = |from: usize, to: usize| -> Vec<Vec<f32>> { y.iter().map(|c| c[from..to].to_vec()).collect() };
+    let q = 6;
+    // The middle segment is too short for one window of 2q samples and must not count.
+    let segments = [(0, 200), (210, 217), (230, 500)];
+    let described = segments.iter().map(|&(a, b)| Segment { start: a as u64, samples: (b - a) as u64 }).collect();
+    let record = MemoryRecord::with_segments(100.0, y.clone(), described);
+    let products = ssi::lag_products(&record, &[0, 1], 2 * q, 3, &Cpu, &Control::none()).unwrap();
+    let windows = |n: usize| (n - 2 * q + 1) as f64;
+    let expected = (naive::hankel(&cut(0, 200), &[0, 1], q) * windows(200)
+        + naive::hankel(&cut(230, 500), &[0, 1], q) * windows(270))
+        / (windows(200) + windows(270));
+    let error = relative(&hankel::exact_hankel(&products, q).unwrap(), &expected);
+    assert!(error <= sum_tolerance(500), "{error:e}");
+}
+
+#[test]
+fn cross_spectra_equal_the_definition_for_any_block_size() {
+    let y = noise(3, 700, 4);
+    let record = MemoryRecord::new(50.0, y.clone());
+    for (n, hop, size) in [(64, 32, 700), (100, 50, 33), (45, 20, 1)] {
+        let mut sums = Cpu.cross_spectra(&WelchPlan { channels: 3, sampling_rate_hz: 50.0, segment_length: n, hop });
+        blocks_of(&record, size).iter().for_each(|block| sums.push(block));
+        let spectra = sums.finish().unwrap();
+        assert_eq!(spectra.segments, (700 - n) / hop + 1);
+        assert_eq!(spectra.matrices.len(), n / 2 + 1);
+        let scale = spectra.matrices.iter().map(|g| g.norm()).fold(0.0, f64::max);
+        for (k, g) in spectra.matrices.iter().enumerate() {
+            let error = (g - naive::welch_line(&y, 50.0, n, hop, k)).norm() / scale;
+            assert!(error <= sum_tolerance(700), "length {n} line {k}: {error:e}");
+        }
+    }
+}
+
+/// H, its singular values and every well separated pole as pyOMA2 1.4.3 has them (`cov`), at all listed orders.
+fn parity(name: &str, file: &str, prepare: fn(MemoryRecord) -> MemoryRecord) {
+    let reference = real_data::json(&format!("reference/{name}.json"));
+    let fs = reference["fs"].as_f64().unwrap();
+    let record = prepare(real_data::record(&format!("data/{file}"), fs));
+    let cov = &reference["raw_cov"];
+    let br = cov["br"].as_u64().unwrap() as usize;
+    let references: Vec<usize> = (0..record.info().channels.len()).collect();
+    let products = ssi::lag_products(&record, &references, 2 * br, 10, &Cpu, &Control::none()).unwrap();
+    let subspace = ssi::Subspace::new(&products, br, Weighting::Pc).unwrap();
+    let norm = cov["H_fro"].as_f64().unwrap();
+    let error = (subspace.h.norm() - norm).abs() / norm;
+    assert!(error <= 1e-9, "{name}: norm of H {error:e}");
+    for i in 0..3 {
+        for (j, expected) in real_data::numbers(&cov["H_00"][i]).into_iter().enumerate() {
+            let error = (subspace.h[(i, j)] - expected).abs() / norm;
+            assert!(error <= 1e-9, "{name}: H[{i},{j}] {error:e}");
+        }
+    }
+    let values = real_data::numbers(&cov["sv"]);
+    let svd = subspace.decompose(subspace.h.nrows()).unwrap();
+    for (j, expected) in values.iter().enumerate() {
+        let error = (svd.s[j] - expected).abs() / values[0];
+        assert!(error <= 1e-9, "{name}: singular value {j} {error:e}");
+    }
+    let mut compared = 0;
+    for (order, expected) in cov["orders"].as_object().unwrap() {
+        let order: usize = order.parse().unwrap();
+        let (_, found) = subspace.poles(&svd, &[order], fs, false, &Control::none()).unwrap();
+        let frequencies = real_data::numbers(&expected["f_hz"]);
+        for (i, (f, xi)) in frequencies.iter().zip(real_data::numbers(&expected["xi"])).enumerate() {
+            // Well separated: no other pole within 2 %, and damping of a structure, not of noise; a real negative
+            // eigenvalue, which the reference lists at or above Nyquist, is no pole of ours.
+            let alone = frequencies.iter().enumerate().all(|(j, g)| j == i || (f - g).abs() > 0.02 * f);
+            if !alone || !(xi > 0.0 && xi < 0.1) || *f >= fs / 2.0 {
+                continue;
+            }
+            let near = |p: &&oma_worker::modal::poles::Pole| (p.frequency_hz - f).abs();
+            let pole = found[0].poles.iter().min_by(|a, b| near(a).total_cmp(&near(b))).unwrap();
+            let error = (pole.frequency_hz - f).abs() / f;
+            assert!(error <= 1e-6, "{name}: order {order}, {f} Hz: {error:e}");
+            let error = (pole.damping_ratio - xi).abs() / xi;
+            assert!(error <= 1e-6 / xi.min(1.0), "{name}: order {order}, {f} Hz, damping: {error:e}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 10, "{name}: only {compared} poles compared");
+}
+
+#[test]
+fn hankel_and_poles_equal_pyoma2_on_the_chain_of_real_data() {
+    parity("chain05_10min", "chain05_10min.npy", |record| record);
+}
+
+#[test]
+fn hankel_and_poles_equal_pyoma2_on_five_dofs_of_real_data() {
+    parity("pyoma2_5dof", "pyoma2_5dof_sim_f32.npy", |record| record);
+}
+
+#[test]
+fn hankel_and_poles_equal_pyoma2_on_the_shear_frame_of_real_data() {
+    parity("koma_shearframe", "koma_shearframe.npy", |record| record);
+}
+
+#[test]
+fn hankel_and_poles_equal_pyoma2_on_the_bridge_of_real_data() {
+    parity("cheynet_bridge", "cheynet_bridge_rz_f32.npy", |record| record);
+}
