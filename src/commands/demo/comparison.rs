@@ -1,5 +1,6 @@
 //! Identified modes against exact ones.
 
+use crate::modal::indicators::mac;
 use crate::model::modes::Mode;
 use crate::report::{Alignment, table};
 use crate::simulate::ExactMode;
@@ -14,10 +15,6 @@ pub(super) const DAMPING_LIMIT: f64 = 0.25;
 
 pub(super) const COLUMNS: [&str; 10] =
     ["mode", "f exact, Hz", "f FDD", "Δ, %", "f SSI", "Δ, %", "ξ exact, %", "ξ SSI ± std", "MAC FDD", "MAC SSI"];
-
-fn mac(a: nalgebra::DVectorView<Complex<f64>>, b: nalgebra::DVectorView<Complex<f64>>) -> f64 {
-    a.dotc(&b).norm_sqr() / (a.norm_squared() * b.norm_squared())
-}
 
 /// A found mode beside the exact one.
 struct Found {
