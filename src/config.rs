@@ -362,7 +362,15 @@ mod tests {
 
     #[test]
     fn empty_means_unset() {
-        let flags = ["--sleep-time=", "--data-path=", "--use-s3-string-paths=", "--max-attempts=", "--backend=", "--log=", "--log-format="];
+        let flags = [
+            "--sleep-time=",
+            "--data-path=",
+            "--use-s3-string-paths=",
+            "--max-attempts=",
+            "--backend=",
+            "--log=",
+            "--log-format=",
+        ];
         assert_eq!(check(&flags).unwrap(), check(&[]).unwrap());
     }
 

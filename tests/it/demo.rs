@@ -20,7 +20,9 @@ fn the_demo_keeps_its_promise_and_its_workspace_can_be_worked_on() {
     let demo = oma(folder.path(), "demo --dir w");
     let said = text(&demo.stdout);
     assert_eq!(demo.status.code(), Some(0), "{said}{}", text(&demo.stderr));
-    for line in ["PREPROCESSING  RUNNING", "FDD            DONE", "SSI            DONE", "all 6 modes found", "queue empty"] {
+    for line in
+        ["PREPROCESSING  RUNNING", "FDD            DONE", "SSI            DONE", "all 6 modes found", "queue empty"]
+    {
         assert!(said.contains(line), "{line:?} is missing in {said}");
     }
 
