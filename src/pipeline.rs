@@ -1,12 +1,23 @@
 //! From local files to a result: ingest → preprocess → modal, synchronous, under a [`Control`].
 
+mod methods;
+mod summary;
+mod view;
+
+use crate::compute::Backend;
+use crate::compute::cpu::Cpu;
+use crate::ingest::cache::CachedRecord;
+use crate::modal::ModalError;
 use crate::model::channel::Channel;
 use crate::model::control::{Cancelled, Control};
 use crate::model::parameters::Parameters;
-use crate::model::record::RawFile;
+use crate::model::record::{RawFile, ReadError};
 use crate::model::result::AnalysisResult;
 use crate::model::run::RunType;
+use crate::preprocess::{self, PrepareError};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
+use view::LiveChannels;
 
 /// One piece of work.
 #[derive(Debug, Clone)]
@@ -57,19 +68,91 @@ pub enum PipelineError {
     /// The machine failed, not the input (disk full, file vanished).
     #[error("{0}")]
     Transient(String),
+    /// The cached record that was handed in cannot be used: the caller should go on as if there were none.
+    #[error("cached record: {0}")]
+    Cache(String),
 }
 
-/// Does the work. `cached`: the preprocessed record from the cache, if there was one; a file that turns out
-/// truncated or altered counts as none. `work_dir`: an existing folder for what the run leaves.
+impl PipelineError {
+    fn permanent(code: &'static str, message: impl Into<String>) -> PipelineError {
+        PipelineError::Permanent { code, message: message.into() }
+    }
+}
+
+impl From<PrepareError> for PipelineError {
+    fn from(error: PrepareError) -> PipelineError {
+        match error {
+            PrepareError::Cancelled(cancelled) => cancelled.into(),
+            error if error.is_permanent() => PipelineError::permanent(error.code(), error.to_string()),
+            error => PipelineError::Transient(error.to_string()),
+        }
+    }
+}
+
+impl From<ModalError> for PipelineError {
+    fn from(error: ModalError) -> PipelineError {
+        let message = error.to_string();
+        match error {
+            ModalError::Cancelled(cancelled) | ModalError::Read(ReadError::Cancelled(cancelled)) => cancelled.into(),
+            ModalError::Read(_) => PipelineError::Transient(message),
+            ModalError::Compute(_) => PipelineError::permanent("data_too_short", message),
+            ModalError::Setting(_) => PipelineError::permanent("bad_parameter", message),
+            ModalError::Data(_) | ModalError::NoConvergence(_) => PipelineError::permanent("bad_data", message),
+        }
+    }
+}
+
+/// Does the work. `cached`: the preprocessed record from the cache, if there was one. `work_dir`: an existing folder
+/// for what the run leaves.
 ///
 /// # Errors
-/// [`PipelineError`], with a code and a sentence.
+/// [`PipelineError`], with a code and a sentence; [`PipelineError::Cache`] only where `cached` was given.
 pub fn run(
     request: &Request,
     cached: Option<&Path>,
     work_dir: &Path,
     control: &Control,
 ) -> Result<Outcome, PipelineError> {
-    let _ = (request, cached, work_dir, control);
-    Err(PipelineError::Transient("not yet".into()))
+    let start = Instant::now();
+    let (record, cache_file) = match cached {
+        Some(path) => (CachedRecord::open(path).map_err(|error| PipelineError::Cache(error.to_string()))?, None),
+        None => {
+            let path = work_dir.join("record.parquet");
+            (prepare(request, &path, control)?, Some(path))
+        }
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    let backend: &dyn Backend = &Cpu;
+    let mut result = summary::of_record(request, record.description(), backend);
+    result.provenance.seconds.insert("ingest".into(), seconds);
+    control.checkpoint()?;
+    let start = Instant::now();
+    match request.run_type {
+        RunType::Preprocessing => result.channel_quality = Some(record.description().quality.clone()),
+        RunType::Fdd | RunType::Ssi => {
+            let live = LiveChannels::of(&record, &record.description().quality)?;
+            result.provenance.warnings.extend(live.warnings().iter().cloned());
+            summary::describe_channels(&mut result, &live, &record.description().quality);
+            if request.run_type == RunType::Fdd {
+                methods::fdd(&mut result, &request.parameters.fdd, &live, backend, control)?;
+            } else {
+                let references = live.references(request.reference_channels.as_deref())?;
+                methods::ssi(&mut result, &request.parameters.ssi, &live, references.as_deref(), backend, control)?;
+            }
+            result.provenance.seconds.insert(result.method.clone(), start.elapsed().as_secs_f64());
+        }
+    }
+    Ok(Outcome { result, cache_file })
+}
+
+fn prepare(request: &Request, out: &Path, control: &Control) -> Result<CachedRecord, PipelineError> {
+    Ok(preprocess::prepare(
+        &request.files,
+        &request.channels,
+        request.selected_channels.as_deref(),
+        (request.period_start, request.period_end),
+        &request.parameters.preprocessing,
+        out,
+        control,
+    )?)
 }

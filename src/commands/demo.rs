@@ -77,7 +77,12 @@ async fn show(folder: PathBuf) -> anyhow::Result<ExitCode> {
     let mut stores = workspace.stores();
     stores.statuses = Arc::new(Told { inner: stores.statuses, started });
     let settings = Settings { sleep_time: Duration::from_millis(50), ..Settings::default() };
-    let options = WorkerOptions { exit_when_idle: Some(Duration::from_millis(500)), ..run::options(&settings) };
+    // A fault of the machine is to be seen at once, not waited out.
+    let options = WorkerOptions {
+        exit_when_idle: Some(Duration::from_millis(500)),
+        patience: Duration::from_secs(2),
+        ..run::options(&settings)
+    };
     run::work(&workspace, stores, &settings, options).await?;
 
     let results = results(&workspace, &structure_id, &analysis_id).await?;

@@ -81,8 +81,10 @@ pub struct Identified {
     pub stabilization: Stabilization,
     /// One entry a level, the original rate first.
     pub levels: Vec<LevelReport>,
-    /// The parameters that acted.
+    /// The weighting that acted.
     pub weighting: Weighting,
+    /// Rows that served as reference.
+    pub references: Vec<usize>,
     /// What a careful reader should know.
     pub warnings: Vec<String>,
 }
@@ -188,7 +190,7 @@ pub fn identify<'a>(
     }
     let stabilization = stabilization(&levels);
     let reports = levels.into_iter().map(|level| level.report).collect();
-    Ok(Identified { modes, stabilization, levels: reports, weighting, warnings })
+    Ok(Identified { modes, stabilization, levels: reports, weighting, references: survey.references, warnings })
 }
 
 /// What the spectrum says before any subspace is formed.

@@ -1,0 +1,154 @@
+//! Each method with its parameters filled in, and its part of the result document.
+
+use super::PipelineError;
+use crate::compute::Backend;
+use crate::modal::automatic::{self, Decimate, Identified};
+use crate::modal::fdd::{self, Peak, PeakSetting};
+use crate::modal::{ModalError, spectrum};
+use crate::model::control::Control;
+use crate::model::modes::{Mode, Shape};
+use crate::model::parameters::{FddParameters, SsiParameters};
+use crate::model::record::{Record, RecordInfo};
+use crate::model::result::{AnalysisResult, Axis, SpectrumSummary};
+use crate::preprocess;
+use serde_json::json;
+
+/// Overlap of Welch segments by rule.
+const OVERLAP: f64 = 0.5;
+
+/// Singular values that are kept by rule: more than three modes seldom meet at one line.
+const SINGULAR_VALUES: usize = 3;
+
+/// Numbers that an array of a result document holds at most (contract §3).
+const INLINE_NUMBERS: usize = 64 * 1024;
+
+/// Frequency domain decomposition.
+pub(super) fn fdd(
+    result: &mut AnalysisResult,
+    parameters: &FddParameters,
+    record: &dyn Record,
+    backend: &dyn Backend,
+    control: &Control,
+) -> Result<(), PipelineError> {
+    let info = record.info();
+    check_band("fdd", parameters.band_low_hz, parameters.band_high_hz, info)?;
+    let nyquist = info.sampling_rate_hz / 2.0;
+    let segment_length = parameters.segment_length.unwrap_or_else(|| spectrum::segment_length_by_rule(info));
+    let overlap = parameters.overlap.unwrap_or(OVERLAP);
+    let lines = segment_length / 2 + 1;
+    let count = parameters.singular_values.unwrap_or(SINGULAR_VALUES).min(info.channels.len());
+    let spectra = spectrum::spectral_matrices(record, segment_length, overlap, backend, control)?;
+    let setting = PeakSetting {
+        band_hz: (parameters.band_low_hz.unwrap_or(0.0), parameters.band_high_hz.unwrap_or(nyquist)),
+        overlap,
+        prominence: parameters.peak_prominence.unwrap_or(fdd::PROMINENCE),
+    };
+    control.progress("peaks", 0.0);
+    let peaks = fdd::peaks(&spectra, &setting, control)?;
+    let kept = count.min((INLINE_NUMBERS / lines).max(1));
+    let singular_values = spectrum::singular_values(&spectra, kept, control)?;
+    control.progress("peaks", 1.0);
+    result.method = "fdd".into();
+    result.parameters["fdd"] = json!({
+        "method": "fdd",
+        "segment_length": segment_length,
+        "segments": spectra.segments,
+        "overlap": overlap,
+        "band_low_hz": setting.band_hz.0,
+        "band_high_hz": setting.band_hz.1,
+        "singular_values": kept,
+        "peak_prominence": setting.prominence,
+    });
+    if spectra.segments < info.channels.len() {
+        result.provenance.warnings.push(format!(
+            "spectral matrices have rank {} at most, below {} channels: segment_length {segment_length} leaves only {} \
+             segments",
+            spectra.segments,
+            info.channels.len(),
+            spectra.segments
+        ));
+    }
+    result.modes = peaks.into_iter().map(mode_of_peak).collect();
+    if result.modes.is_empty() {
+        let reason = "no peak of the first singular value stands out of its scatter";
+        result.no_modes_reason = Some(format!("{reason} ({} segments)", spectra.segments));
+    }
+    let axis = Axis { start: 0.0, step: spectra.line_hz, count: lines };
+    result.spectrum = Some(SpectrumSummary { frequency_hz: axis, singular_values });
+    Ok(())
+}
+
+fn mode_of_peak(peak: Peak) -> Mode {
+    Mode {
+        frequency_hz: peak.frequency_hz,
+        damping_ratio: None,
+        shape: Shape(peak.shape),
+        frequency_std_hz: None,
+        damping_ratio_std: None,
+        mpc: peak.mpc,
+        mpd: peak.mpd,
+        order: None,
+        pole_count: None,
+        support: None,
+        rho: None,
+        frequency_spread_hz: None,
+        modal_contribution: None,
+        expected_mac_loss: None,
+        level_sampling_rate_hz: None,
+    }
+}
+
+/// Covariance-driven stochastic subspace identification.
+pub(super) fn ssi(
+    result: &mut AnalysisResult,
+    parameters: &SsiParameters,
+    record: &dyn Record,
+    references: Option<&[usize]>,
+    backend: &dyn Backend,
+    control: &Control,
+) -> Result<(), PipelineError> {
+    check_band("ssi", parameters.band_low_hz, parameters.band_high_hz, record.info())?;
+    let decimate = |record, factor| match preprocess::decimate(record, factor) {
+        Ok(decimated) => Ok(Box::new(decimated) as Box<dyn Record>),
+        Err(error) => Err(ModalError::Setting(error.to_string())),
+    };
+    let decimate: &Decimate<'_> = &decimate;
+    let found = automatic::identify(record, parameters, references, decimate, backend, control)?;
+    result.method = "ssi-cov".into();
+    result.parameters["ssi"] = effective(parameters, &found, record.info());
+    result.provenance.warnings.extend(found.warnings);
+    result.modes = found.modes;
+    if result.modes.is_empty() {
+        let poles = found.stabilization.order.len();
+        result.no_modes_reason = Some(format!("none of {poles} poles is stable; each pole says why"));
+    }
+    result.stabilization = Some(found.stabilization);
+    Ok(())
+}
+
+fn effective(parameters: &SsiParameters, found: &Identified, info: &RecordInfo) -> serde_json::Value {
+    let names: Vec<_> = found.references.iter().map(|&row| info.channels[row].name.as_str()).collect();
+    json!({
+        "method": "ssi-cov",
+        "weighting": found.weighting,
+        "reference_channels": names,
+        "uncertainty": parameters.uncertainty.unwrap_or(true),
+        "decimation_levels": parameters.decimation_levels.unwrap_or(true) && parameters.block_rows.is_none(),
+        "band_low_hz": parameters.band_low_hz,
+        "band_high_hz": parameters.band_high_hz,
+        "levels": found.levels,
+    })
+}
+
+fn check_band(part: &str, low: Option<f64>, high: Option<f64>, info: &RecordInfo) -> Result<(), PipelineError> {
+    let nyquist = info.sampling_rate_hz / 2.0;
+    for (name, value, inside) in
+        [("band_low_hz", low, low < Some(nyquist)), ("band_high_hz", high, high <= Some(nyquist))]
+    {
+        if let (Some(value), false) = (value, inside) {
+            let message = format!("{part}.{name} is {value} Hz, beyond Nyquist, {nyquist} Hz");
+            return Err(PipelineError::permanent("bad_parameter", message));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! The parts of a result document that every run fills alike.
+
+use super::Request;
+use super::view::LiveChannels;
+use crate::compute::Backend;
+use crate::ingest::cache::Description;
+use crate::model::record::Record;
+use crate::model::result::{AnalysisResult, ChannelQuality, DataSummary, Provenance, SCHEMA_VERSION};
+use jiff::Timestamp;
+use serde_json::json;
+
+/// A result without an answer yet: what record, by whom, with which preprocessing.
+pub(super) fn of_record(request: &Request, record: &Description, backend: &dyn Backend) -> AnalysisResult {
+    let provenance = Provenance {
+        worker_version: env!("CARGO_PKG_VERSION").into(),
+        backend: backend.name().into(),
+        inputs: record.inputs.clone(),
+        warnings: record.warnings.clone(),
+        ..Provenance::default()
+    };
+    let last = record.segments.iter().map(|s| s.start + s.samples).max().unwrap_or(0);
+    AnalysisResult {
+        schema_version: SCHEMA_VERSION,
+        analysis_id: request.analysis_id.clone(),
+        run_type: request.run_type,
+        method: "preprocessing".into(),
+        created_at: Timestamp::now(),
+        parameters: json!({ "preprocessing": request.parameters.preprocessing }),
+        provenance,
+        data: DataSummary {
+            sampling_rate_hz: record.sampling_rate_hz,
+            samples: record.samples,
+            duration_s: last as f64 / record.sampling_rate_hz,
+            channels: record.channels.iter().map(|channel| channel.name.clone()).collect(),
+            coverage: record.quality.iter().map(|quality| quality.coverage).collect(),
+            segments: record.segments.clone(),
+        },
+        modes: Vec::new(),
+        no_modes_reason: None,
+        spectrum: None,
+        stabilization: None,
+        channel_quality: None,
+        cache_key: None,
+    }
+}
+
+/// Names the channels that the method saw, in the order of every shape.
+pub(super) fn describe_channels(result: &mut AnalysisResult, live: &LiveChannels<'_>, quality: &[ChannelQuality]) {
+    result.data.channels = live.info().channels.iter().map(|channel| channel.name.clone()).collect();
+    result.data.coverage = live.rows().iter().map(|&row| quality[row].coverage).collect();
+}
