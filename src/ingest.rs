@@ -86,6 +86,8 @@ pub enum IngestError {
     UnknownChannel { channel: String, nearest: Option<String> },
     #[error("channel {0:?} is not active")]
     InactiveChannel(String),
+    #[error("channel {channel:?}: clock offset is {offset_s} s, must be finite")]
+    ClockOffset { channel: String, offset_s: f64 },
     #[error("channel {channel:?} has no column in {file}{}", nearest_is(nearest))]
     NoColumn { channel: String, file: String, nearest: Option<String> },
     #[error("channel {0:?} has no raw file in the period")]
@@ -134,6 +136,7 @@ impl IngestError {
             | IngestError::Uneven(_)
             | IngestError::MixedClocks { .. }
             | IngestError::Overlap(_)
+            | IngestError::ClockOffset { .. }
             | IngestError::NoRows(_) => "bad_time",
             IngestError::Rate { .. }
             | IngestError::NoRate(_)
@@ -280,17 +283,17 @@ impl Scan {
                     }
                     // Seconds from the start of the file become dates where the index knows the start.
                     if let (false, Some(start), Some(run)) = (format.is_absolute(), known_start, times.runs.first()) {
-                        let shift = start - run.first;
+                        let shift = start.saturating_sub(run.first);
                         times.runs.iter_mut().for_each(|run| {
-                            run.first += shift;
-                            run.last += shift;
+                            run.first = run.first.saturating_add(shift);
+                            run.last = run.last.saturating_add(shift);
                         });
                     }
                 }
                 (None, Some(interval)) => {
                     let start = known_start.or(end).unwrap_or(0);
                     times.runs = vec![Run::uniform(start, digest.rows, interval)];
-                    end = Some(start + (digest.rows as f64 * interval).round() as i64);
+                    end = Some(start.saturating_add((digest.rows as f64 * interval).round() as i64));
                 }
                 (None, None) => return Err(IngestError::NoRate(key)),
             }

@@ -57,6 +57,8 @@ pub enum PreprocessError {
         "channel {channel:?}: sensitivity is {sensitivity} and offset {offset}, both must be finite and the first not 0"
     )]
     Calibration { channel: String, sensitivity: f64, offset: f64 },
+    #[error("channel {0:?} has values beyond the range of f32, 3.4e38: check its sensitivity and offset")]
+    Range(String),
     #[error(transparent)]
     Decimate(#[from] DecimateError),
 }
@@ -94,7 +96,7 @@ impl PreprocessError {
             PreprocessError::TooShort { .. } | PreprocessError::Decimate(DecimateError::TooShort { .. }) => {
                 "data_too_short"
             }
-            PreprocessError::Calibration { .. } => "bad_calibration",
+            PreprocessError::Calibration { .. } | PreprocessError::Range(_) => "bad_calibration",
             _ => "bad_parameter",
         }
     }
@@ -358,9 +360,10 @@ fn write(
     let factor = steps.factor();
     let segments = survey.segments.iter().map(|s| decimated_segment(*s, factor)).filter(|s| s.samples > 0);
     let moments: Vec<Moments> = outputs.iter().map(|o| o.moments).collect();
-    if let Some((channel, _)) = raw.channels().iter().zip(&moments).find(|(_, m)| !m.rms().is_finite()) {
-        let (channel, sensitivity, offset) = (channel.name.clone(), channel.sensitivity, channel.offset);
-        return Err(PreprocessError::Calibration { channel, sensitivity, offset }.into());
+    // A NaN or an infinity in an f64 sum has no range either.
+    let storable = |m: &Moments| m.rms().is_finite() && m.max.max(-m.min) <= f64::from(f32::MAX);
+    if let Some((channel, _)) = raw.channels().iter().zip(&moments).find(|(_, m)| !storable(m)) {
+        return Err(PreprocessError::Range(channel.name.clone()).into());
     }
     let description = Description {
         schema_version: SCHEMA_VERSION,

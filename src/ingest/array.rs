@@ -166,9 +166,8 @@ impl Rows for ArrayRows {
         Ok(true)
     }
 
-    fn skip_to(&mut self, row: u64) -> Result<(), IngestError> {
+    fn skip_to(&mut self, row: u64) {
         self.row = row.min(self.of.rows);
-        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use super::columns::{Piece, Source, Track};
 use super::rows::{RowBlock, Rows};
 use super::timeline::Placed;
 use super::{IngestError, RawRecord};
+use crate::model::control::Control;
 use crate::model::record::BLOCK_SAMPLES;
 use rayon::prelude::*;
 
@@ -14,10 +15,11 @@ pub(crate) struct Assembler<'a> {
     lanes: Vec<(usize, usize)>,
     samples: u64,
     position: u64,
+    control: &'a Control,
 }
 
 impl<'a> Assembler<'a> {
-    pub(crate) fn new(record: &'a RawRecord) -> Assembler<'a> {
+    pub(crate) fn new(record: &'a RawRecord, control: &'a Control) -> Assembler<'a> {
         let reader = |(track, placed): (&'a Track, &'a Vec<Vec<Placed>>)| TrackReader::new(track, placed);
         let tracks: Vec<TrackReader> = record.tracks.iter().zip(&record.timeline.placed).map(reader).collect();
         let mut lanes = vec![(0, 0); record.channels.len()];
@@ -26,7 +28,7 @@ impl<'a> Assembler<'a> {
                 lanes[channel] = (t, place);
             }
         }
-        Assembler { tracks, lanes, samples: record.timeline.samples, position: 0 }
+        Assembler { tracks, lanes, samples: record.timeline.samples, position: 0, control }
     }
 
     /// Reads the next window and returns its first sample; `None` at the end of the axis. A stretch of the axis of
@@ -39,8 +41,8 @@ impl<'a> Assembler<'a> {
         if length == 0 {
             return Ok(None);
         }
-        let results: Vec<Result<(), IngestError>> =
-            self.tracks.par_iter_mut().map(|track| track.fill(start, length as usize)).collect();
+        let fill = |track: &mut TrackReader| track.fill(start, length as usize, self.control);
+        let results: Vec<Result<(), IngestError>> = self.tracks.par_iter_mut().map(fill).collect();
         results.into_iter().collect::<Result<(), IngestError>>()?;
         self.position = start + length;
         Ok(Some(start))
@@ -80,7 +82,7 @@ impl<'a> TrackReader<'a> {
         self.pieces.get(self.piece).map(|(_, runs)| runs[self.run].sample + self.taken)
     }
 
-    fn fill(&mut self, start: u64, length: usize) -> Result<(), IngestError> {
+    fn fill(&mut self, start: u64, length: usize, control: &Control) -> Result<(), IngestError> {
         for column in &mut self.window {
             column.clear();
             column.resize(length, f64::NAN);
@@ -90,7 +92,7 @@ impl<'a> TrackReader<'a> {
             let (piece, runs) = self.pieces[self.piece];
             let run = runs[self.run];
             let row = run.first_row + self.taken;
-            let available = self.read_to(piece, row)?;
+            let available = self.read_to(piece, row, control)?;
             let count = available.min(run.rows - self.taken).min(end - sample) as usize;
             let (from, at) = ((row - self.rows.first_row) as usize, (sample - start) as usize);
             for (place, column) in self.window.iter_mut().enumerate() {
@@ -103,13 +105,13 @@ impl<'a> TrackReader<'a> {
     }
 
     /// Reads on until the block holds `row`; how many rows it has from there on.
-    fn read_to(&mut self, piece: &Piece, row: u64) -> Result<u64, IngestError> {
+    fn read_to(&mut self, piece: &Piece, row: u64, control: &Control) -> Result<u64, IngestError> {
         if self.source.is_none() {
             let mut source = match &piece.source {
                 Source::Csv(csv) => csv.rows(&piece.columns)?,
                 Source::Array(array) => array.rows(&piece.columns)?,
             };
-            source.skip_to(row)?;
+            source.skip_to(row);
             self.source = Some(source);
             self.rows.begin(0, piece.columns.len());
         }
@@ -117,6 +119,7 @@ impl<'a> TrackReader<'a> {
             || IngestError::Unreadable { file: piece.file.key.clone(), reason: "it changed while it was read".into() };
         let source = self.source.as_mut().ok_or_else(changed)?;
         loop {
+            control.checkpoint()?;
             let end = self.rows.first_row + self.rows.rows() as u64;
             if row < end {
                 return Ok(end - row);

@@ -146,6 +146,10 @@ fn choose(known: &[Channel], selected: Option<&[String]>) -> Result<Vec<Channel>
             chosen
         }
     };
+    if let Some(channel) = channels.iter().find(|c| !c.clock_offset_s.is_finite()) {
+        let (channel, offset_s) = (channel.name.clone(), channel.clock_offset_s);
+        return Err(IngestError::ClockOffset { channel, offset_s });
+    }
     if channels.is_empty() { Err(IngestError::NoActiveChannel) } else { Ok(channels) }
 }
 
@@ -156,9 +160,11 @@ fn plan_from_files(files: &[RawFile], selected: Option<&[String]>) -> Result<Pla
     for file in files {
         let names = Source::open(file)?.names(file, &[]);
         for column in names.0.iter().filter(|c| !c.numeric) {
-            let warning = format!("{}: column {:?} holds no numbers and was left out", file.key, column.header);
-            if !warnings.contains(&warning) {
-                warnings.push(warning);
+            warnings.push(format!("{}: column {:?} holds no numbers and was left out", file.key, column.header));
+        }
+        for (place, column) in names.0.iter().enumerate() {
+            if names.0[..place].iter().any(|c| c.header == column.header) {
+                warnings.push(format!("{}: of two columns {:?} the first is read", file.key, column.header));
             }
         }
         for column in names.0.iter().filter(|c| c.numeric) {

@@ -129,7 +129,7 @@ impl CsvFile {
     pub(crate) fn rows(&self, columns: &[usize]) -> Result<Box<dyn Rows>, IngestError> {
         let reader = self.reader(open(&self.file)?);
         let (of, columns, record) = (self.clone(), columns.to_vec(), ByteRecord::new());
-        Ok(Box::new(CsvRows { of, reader, columns, record, row: 0 }))
+        Ok(Box::new(CsvRows { of, reader, columns, record, row: 0, skip: 0 }))
     }
 
     fn reader<R: Read>(&self, bytes: R) -> csv::Reader<R> {
@@ -167,11 +167,20 @@ struct CsvRows {
     columns: Vec<usize>,
     record: ByteRecord,
     row: u64,
+    /// Rows before this one are read over.
+    skip: u64,
 }
 
 impl Rows for CsvRows {
     fn next_rows(&mut self, rows: &mut RowBlock) -> Result<bool, IngestError> {
+        let stop = self.skip.min(self.row + BLOCK_ROWS as u64);
+        while self.row < stop && self.of.next_record(&mut self.reader, &mut self.record)? {
+            self.row += 1;
+        }
         rows.begin(self.row, self.columns.len());
+        if self.row == stop && stop < self.skip {
+            return Ok(true);
+        }
         while rows.rows() < BLOCK_ROWS && self.of.next_record(&mut self.reader, &mut self.record)? {
             self.row += 1;
             for &index in &self.columns {
@@ -189,6 +198,10 @@ impl Rows for CsvRows {
             }
         }
         Ok(rows.rows() > 0)
+    }
+
+    fn skip_to(&mut self, row: u64) {
+        self.skip = row;
     }
 }
 

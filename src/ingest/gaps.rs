@@ -63,7 +63,7 @@ impl<'a> Stretches<'a> {
     pub(crate) fn new(record: &'a RawRecord, max_gap: usize, control: &'a Control) -> Stretches<'a> {
         let lane = Lane { samples: Vec::new(), searched: 0, before: None, missing: Missing::default() };
         Stretches {
-            assembler: Assembler::new(record),
+            assembler: Assembler::new(record, control),
             control,
             max_gap,
             start: 0,

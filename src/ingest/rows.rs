@@ -49,14 +49,11 @@ impl RowBlock {
 
 /// Hands out the numbers of one file; NaN stands for a missing one, infinity never occurs.
 pub(crate) trait Rows: Send {
-    /// Fills `rows` with what comes next; `false` at the end of the file.
+    /// Fills `rows` with what comes next, which may be nothing on the way to a row; `false` at the end of the file.
     fn next_rows(&mut self, rows: &mut RowBlock) -> Result<bool, IngestError>;
 
-    /// Leaves out everything before `row`, where the format can; a hint.
-    fn skip_to(&mut self, row: u64) -> Result<(), IngestError> {
-        let _ = row;
-        Ok(())
-    }
+    /// Leaves out everything before `row`.
+    fn skip_to(&mut self, row: u64);
 }
 
 /// Hash and length of a file.

@@ -2,7 +2,7 @@
 //!
 //! A track is what one clock stamped: the files of one sensor, or the files that hold all channels. Its rows form
 //! runs: rows one sampling interval apart, to half an interval. Between runs rows are missing. The axis takes the
-//! mean rate of all runs and the phase of the first track; each run lies on it at the sample nearest to its time,
+//! least-squares rate of all runs and the phase of the first track; each run lies on it at the sample nearest to its time,
 //! its clock offset taken off (true time = stamp − offset). The rest of the rounding, at most half a sample, stays:
 //! a run is never resampled, and a rest above 5 % of a sample is warned of.
 
@@ -22,13 +22,22 @@ pub(crate) struct Run {
     pub(crate) last: Nanos,
     /// Sum of the stamps counted from `first`: its mean tells the run's place better than one rounded stamp.
     pub(crate) sum: i128,
+    /// Sum of the same times the row's place in the run, 0, 1, …: with `sum` it gives the least-squares interval.
+    pub(crate) weighted: i128,
 }
 
 impl Run {
     /// The rows of a file without stamps, `interval` ns apart.
     pub(crate) fn uniform(first: Nanos, rows: u64, interval: f64) -> Run {
-        let span = interval * (rows - 1) as f64;
-        Run { first_row: 0, rows, first, last: first + span.round() as Nanos, sum: (span / 2.0 * rows as f64) as i128 }
+        let (n, last) = (rows as f64, (rows - 1) as f64);
+        Run {
+            first_row: 0,
+            rows,
+            first,
+            last: first.saturating_add((interval * last).round() as Nanos),
+            sum: (interval * last * n / 2.0) as i128,
+            weighted: (interval * last * n * (2.0 * n - 1.0) / 6.0) as i128,
+        }
     }
 }
 
@@ -49,6 +58,10 @@ const HEAD: usize = 4096;
 /// Share of each deviation that the expected time follows: it averages about this many rounded stamps and still
 /// follows a rate that the head told 1e-3 wrong within 0.03 samples.
 const FOLLOW: f64 = 1.0 / 32.0;
+
+/// Over a gap of up to so many rows the expected times go on, since the interval is known to 1e-3 or better; after a
+/// longer one the first stamp alone says where the run begins, with all its rounding.
+const KEEP_PHASE: f64 = 100.0;
 
 /// More runs than this are no record with gaps but a file whose rows are not evenly spaced; it also bounds memory.
 pub(crate) const MAX_RUNS: usize = 100_000;
@@ -133,9 +146,8 @@ impl Tracker {
         let head = std::mem::take(&mut self.head);
         let mut trial = Tracker { interval: self.interval, ..Tracker::new() };
         head.iter().try_for_each(|&stamp| trial.place(stamp))?;
-        let (time, intervals) = spans(&trial.times.runs);
-        if intervals > 0 {
-            self.interval = time / intervals as f64;
+        if let Some(interval) = common_interval(&trial.times.runs) {
+            self.interval = interval;
         }
         head.iter().try_for_each(|&stamp| self.place(stamp))
     }
@@ -148,7 +160,7 @@ impl Tracker {
             self.begin(row, stamp);
             return Ok(());
         }
-        let deviation = (stamp - self.origin) as f64 - (self.expected + self.interval);
+        let deviation = stamp.saturating_sub(self.origin) as f64 - (self.expected + self.interval);
         if deviation < -self.interval / 2.0 {
             self.times.repeated += 1;
             self.open = false;
@@ -161,19 +173,27 @@ impl Tracker {
                 self.begin(row, stamp);
                 self.expected = expected;
             } else if let Some(run) = self.times.runs.last_mut() {
+                let time = i128::from(stamp) - i128::from(run.first);
+                run.sum += time;
+                run.weighted += i128::from(run.rows) * time;
                 run.rows += 1;
                 run.last = stamp;
-                run.sum += i128::from(stamp - run.first);
             }
             return Ok(());
         }
+        let expected = self.expected;
         self.begin(row, stamp);
+        let missing = (deviation / self.interval).round();
+        if missing <= KEEP_PHASE {
+            let rest = deviation - missing * self.interval;
+            self.expected = expected + (missing + 1.0) * self.interval + FOLLOW * rest;
+        }
         if self.times.runs.len() > MAX_RUNS { Err(StampFault::Uneven) } else { Ok(()) }
     }
 
     fn begin(&mut self, row: u64, stamp: Nanos) {
-        self.times.runs.push(Run { first_row: row, rows: 1, first: stamp, last: stamp, sum: 0 });
-        self.expected = (stamp - self.origin) as f64;
+        self.times.runs.push(Run { first_row: row, rows: 1, first: stamp, last: stamp, sum: 0, weighted: 0 });
+        self.expected = stamp.saturating_sub(self.origin) as f64;
         self.open = true;
     }
 }
@@ -184,7 +204,7 @@ impl Tracker {
 /// mean of all intervals near it is not. Where they are rounded to more than the interval (1 and 2 ms for 800 Hz)
 /// nothing is near the median; then the median of long spans is taken.
 fn interval(stamps: &[Nanos]) -> Option<f64> {
-    let mut steps: Vec<f64> = stamps.windows(2).map(|w| (w[1] - w[0]) as f64).collect();
+    let mut steps: Vec<f64> = stamps.windows(2).map(|w| w[1].saturating_sub(w[0]) as f64).collect();
     let median = median(&mut steps)?;
     let near = || steps.iter().filter(|s| (*s - median).abs() <= 0.25 * median);
     let count = near().count();
@@ -192,7 +212,8 @@ fn interval(stamps: &[Nanos]) -> Option<f64> {
         near().sum::<f64>() / count as f64
     } else {
         let lag = (stamps.len() / 4).clamp(1, 256);
-        let mut spans: Vec<f64> = stamps.windows(lag + 1).map(|w| (w[lag] - w[0]) as f64 / lag as f64).collect();
+        let mut spans: Vec<f64> =
+            stamps.windows(lag + 1).map(|w| w[lag].saturating_sub(w[0]) as f64 / lag as f64).collect();
         self::median(&mut spans)?
     };
     (found > 0.0).then_some(found)
@@ -203,10 +224,16 @@ fn median(values: &mut [f64]) -> Option<f64> {
     Some(*values.select_nth_unstable_by(middle, f64::total_cmp).1)
 }
 
-/// Time and number of intervals within runs.
-fn spans(runs: &[Run]) -> (f64, u64) {
-    let time = runs.iter().map(|run| (run.last - run.first) as f64).sum();
-    (time, runs.iter().map(|run| run.rows - 1).sum())
+/// Least-squares interval that all runs have in common, each with a place of its own, ns. Over n rounded stamps the
+/// rounding falls with n^1.5, where that of last minus first falls with n.
+fn common_interval<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Option<f64> {
+    let (mut above, mut below) = (0.0, 0.0);
+    for run in runs {
+        let n = run.rows as f64;
+        above += run.weighted as f64 - (n - 1.0) / 2.0 * run.sum as f64;
+        below += n * (n * n - 1.0) / 12.0;
+    }
+    (above > 0.0).then(|| above / below)
 }
 
 /// One clock's files as the axis needs them.
@@ -230,9 +257,7 @@ impl TrackTimes {
     }
 
     fn rate_hz(&self) -> Option<f64> {
-        let runs: Vec<Run> = self.runs().copied().collect();
-        let (time, intervals) = spans(&runs);
-        (time > 0.0).then(|| 1e9 * intervals as f64 / time).or(self.declared_hz)
+        common_interval(self.runs()).map(|interval| 1e9 / interval).or(self.declared_hz)
     }
 }
 
@@ -279,7 +304,8 @@ impl Timeline {
         let mut warnings = Vec::new();
 
         // The phase of the first run of the first track; differences of i64 first, so that nothing is rounded.
-        let anchor = tracks.iter().flat_map(|t| t.runs().map(|run| run.first - t.offset)).next().unwrap_or(0);
+        let anchor =
+            tracks.iter().flat_map(|t| t.runs().map(|run| run.first.saturating_sub(t.offset))).next().unwrap_or(0);
         let mut layouts = Vec::new();
         let (mut first, mut end) = (i64::MIN, i64::MAX);
         for track in tracks {
@@ -297,18 +323,18 @@ impl Timeline {
         // A stamp on the very edge of the period belongs to it in spite of rounding: a millionth of a sample.
         const EDGE: f64 = 1e-6;
         if let Some(from) = period.0 {
-            first = first.max(((from - anchor) as f64 / interval - EDGE).ceil() as i64);
+            first = first.max((from.saturating_sub(anchor) as f64 / interval - EDGE).ceil() as i64);
         }
         if let Some(to) = period.1 {
-            end = end.min(((to - anchor) as f64 / interval + EDGE).floor() as i64 + 1);
+            end = end.min(((to.saturating_sub(anchor) as f64 / interval + EDGE).floor() as i64).saturating_add(1));
         }
         if first >= end {
             return Err(IngestError::EmptyPeriod);
         }
         Ok(Timeline {
             sampling_rate_hz: rate,
-            start: absolute.then(|| anchor + (first as f64 * interval).round() as Nanos),
-            samples: (end - first) as u64,
+            start: absolute.then(|| anchor.saturating_add((first as f64 * interval).round() as Nanos)),
+            samples: end.abs_diff(first),
             placed: layouts.into_iter().map(|layout| layout.cut(first, end)).collect(),
             warnings,
         })
@@ -341,9 +367,7 @@ fn common_rate(tracks: &[TrackTimes]) -> Result<f64, IngestError> {
         }
         rates.push((track.name.clone(), rate));
     }
-    let runs: Vec<Run> = tracks.iter().flat_map(|t| t.runs().copied()).collect();
-    let (time, intervals) = spans(&runs);
-    let mean = if time > 0.0 { 1e9 * intervals as f64 / time } else { rates[0].1 };
+    let mean = common_interval(tracks.iter().flat_map(TrackTimes::runs)).map_or(rates[0].1, |interval| 1e9 / interval);
     // Rounded stamps leave the mean a little beside the rate that was set. A declared rate, or the mean rounded to
     // four digits, is taken where it stays within half a sample of the stamps over the longest track.
     let longest = tracks.iter().map(|t| t.runs().map(|run| run.rows).sum::<u64>()).max().unwrap_or(0);
@@ -376,16 +400,16 @@ impl Layout {
             for run in &piece.runs {
                 let span = interval * (run.rows - 1) as f64;
                 let middle = run.sum as f64 / run.rows as f64 - span / 2.0;
-                let place = ((run.first - track.offset - anchor) as f64 + middle) / interval;
+                let place = (run.first.saturating_sub(track.offset).saturating_sub(anchor) as f64 + middle) / interval;
                 let sample = place.round();
                 layout.rest = layout.rest.max((place - sample).abs());
-                layout.slip = layout.slip.max(((run.last - run.first) as f64 - span).abs() / interval);
+                layout.slip = layout.slip.max((run.last.saturating_sub(run.first) as f64 - span).abs() / interval);
                 let sample = sample as i64;
-                let skip = if free > sample { ((free - sample) as u64).min(run.rows) } else { 0 };
+                let skip = if free > sample { (free.saturating_sub(sample) as u64).min(run.rows) } else { 0 };
                 layout.overlapping += skip;
                 if skip < run.rows {
-                    placed.push((run.first_row + skip, run.rows - skip, sample + skip as i64));
-                    free = sample + run.rows as i64;
+                    placed.push((run.first_row + skip, run.rows - skip, sample.saturating_add(skip as i64)));
+                    free = sample.saturating_add(run.rows as i64);
                 }
             }
             layout.pieces.push(placed);
@@ -397,7 +421,7 @@ impl Layout {
         let mut runs = self.pieces.iter().flatten();
         let first = runs.next()?;
         let last = runs.next_back().unwrap_or(first);
-        Some((first.2, last.2 + last.1 as i64))
+        Some((first.2, last.2.saturating_add(last.1 as i64)))
     }
 
     fn warnings(&self, track: &TrackTimes, rate: f64) -> Vec<String> {
@@ -426,11 +450,11 @@ impl Layout {
 
     fn cut(self, first: i64, end: i64) -> Vec<Vec<Placed>> {
         let cut = |&(row, rows, sample): &(u64, u64, i64)| {
-            let (from, to) = (sample.max(first), (sample + rows as i64).min(end));
+            let (from, to) = (sample.max(first), sample.saturating_add(rows as i64).min(end));
             (from < to).then(|| Placed {
-                first_row: row + (from - sample) as u64,
-                rows: (to - from) as u64,
-                sample: (from - first) as u64,
+                first_row: row + from.abs_diff(sample),
+                rows: to.abs_diff(from),
+                sample: from.abs_diff(first),
             })
         };
         self.pieces.iter().map(|piece| piece.iter().filter_map(cut).collect()).collect()

@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_small_signal_on_a_large_offset_and_slope_loses_nothing() {
-        let signal = |k: usize| if k % 2 == 0 { 1e-6 } else { -1e-6 };
+        let signal = |k: usize| if k.is_multiple_of(2) { 1e-6 } else { -1e-6 };
         let record: Vec<f64> = (0..10_000).map(|k| 1e6 + 1e-3 * k as f64 + signal(k)).collect();
         let mut fit = LineFit::default();
         record.chunks(777).for_each(|block| fit.push(block));

@@ -1,0 +1,92 @@
+//! Raw files made on the spot, and the way from them to samples.
+#![expect(clippy::unwrap_used, reason = "allow-unwrap-in-tests does not see the helpers of tests")]
+
+use jiff::Timestamp;
+use oma_worker::ingest::cache::CachedRecord;
+use oma_worker::model::channel::Channel;
+use oma_worker::model::control::Control;
+use oma_worker::model::parameters::{Detrend, PreprocessingParameters};
+use oma_worker::model::record::{Block, Record};
+use oma_worker::model::record::RawFile;
+use oma_worker::preprocess::{PrepareError, prepare};
+use std::path::Path;
+use tempfile::TempDir;
+
+/// A folder of raw files.
+pub(crate) struct Folder(TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Folder {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A file that holds every channel.
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> RawFile {
+        let path = self.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        RawFile { key: name.into(), path, sensor_id: None, axes: vec![], start: None, sampling_rate_hz: None }
+    }
+
+    /// Everything as it is, but what `parameters` say.
+    pub(crate) fn prepare_with(
+        &self,
+        files: &[RawFile],
+        channels: &[Channel],
+        parameters: &PreprocessingParameters,
+    ) -> Result<CachedRecord, PrepareError> {
+        self.prepare_period(files, channels, parameters, (None, None))
+    }
+
+    pub(crate) fn prepare_period(
+        &self,
+        files: &[RawFile],
+        channels: &[Channel],
+        parameters: &PreprocessingParameters,
+        period: (Option<Timestamp>, Option<Timestamp>),
+    ) -> Result<CachedRecord, PrepareError> {
+        let out = self.path().join("record.parquet");
+        prepare(files, channels, None, period, parameters, &out, &Control::none())
+    }
+
+    /// Ingest alone: no step changes a sample.
+    pub(crate) fn ingest(&self, files: &[RawFile], channels: &[Channel]) -> Result<CachedRecord, PrepareError> {
+        self.prepare_with(files, channels, &untouched())
+    }
+}
+
+/// No step at all.
+pub(crate) fn untouched() -> PreprocessingParameters {
+    PreprocessingParameters { detrend: Detrend::None, ..Default::default() }
+}
+
+/// Samples by segment and channel, with the rules of a block checked on the way.
+pub(crate) fn samples(record: &dyn Record) -> Vec<Vec<Vec<f32>>> {
+    let info = record.info();
+    let mut segments = vec![vec![Vec::new(); info.channels.len()]; info.segments.len()];
+    let (mut source, mut block) = (record.blocks().unwrap(), Block::default());
+    while source.next_block(&mut block).unwrap() {
+        assert!((1..=oma_worker::model::record::BLOCK_SAMPLES).contains(&block.samples));
+        for (channel, out) in segments[block.segment].iter_mut().enumerate() {
+            assert_eq!(out.len() as u64, block.start);
+            out.extend_from_slice(block.channel(channel));
+        }
+    }
+    for (segment, found) in info.segments.iter().zip(&segments) {
+        assert!(found.iter().all(|channel| channel.len() as u64 == segment.samples));
+    }
+    segments
+}
+
+/// Repeatable noise, −0.5 to 0.5.
+pub(crate) fn noise(seed: u64, samples: usize) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 11) as f64 / (1u64 << 53) as f64 - 0.5
+    };
+    (0..samples).map(|_| next()).collect()
+}
