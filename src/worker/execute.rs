@@ -156,9 +156,9 @@ impl Execute {
         if self.get(&self.names.cache_bucket, cache_key, &cached).await?.is_some() {
             match self.run(request.clone(), Some(cached), folder.path(), control).await {
                 Ok(outcome) => return Ok((outcome, Some(cache_key.to_owned()))),
-                Err(PipelineError::Cancelled(cancelled)) => return Err(cancelled.into()),
-                // A damaged record is a miss, and so is one without the raw files that the run wants besides.
-                Err(error) => tracing::debug!(cache_key, error = %error, "cached record not used"),
+                // A damaged record is a miss.
+                Err(PipelineError::Cache(reason)) => tracing::debug!(cache_key, reason, "cached record not used"),
+                Err(error) => return Err(error.into()),
             }
         }
         self.download(inputs, control).await?;

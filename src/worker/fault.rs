@@ -42,6 +42,6 @@ pub(super) fn classify(error: ExecuteError) -> Fault {
         ExecuteError::Encode(_) => Fault::permanent("internal", message),
         ExecuteError::Pipeline(PipelineError::Cancelled(_)) => Fault::Aborted,
         ExecuteError::Pipeline(PipelineError::Permanent { code, .. }) => Fault::permanent(code, message),
-        ExecuteError::Pipeline(PipelineError::Transient(_)) => Fault::Transient(message),
+        ExecuteError::Pipeline(PipelineError::Transient(_) | PipelineError::Cache(_)) => Fault::Transient(message),
     }
 }
