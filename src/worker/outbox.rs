@@ -67,7 +67,9 @@ async fn step(run: &Run, phase: Phase, failures: &mut u32) -> Result<Option<Bloc
     };
     let fence = outcome.map_or(run.lease.own().fence, |outcome| outcome.fence);
     if has_earlier_outcome(run, fence).await? {
-        return Ok(Some(Blocked::Pause(run.lease.length() / 8)));
+        // It usually has one message left: a look soon, then seldom.
+        *failures += 1;
+        return Ok(Some(Blocked::Pause(run.context.retry.wait(*failures).min(run.lease.length() / 8))));
     }
     match run.message(entry.status) {
         None => {
