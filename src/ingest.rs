@@ -1,9 +1,9 @@
 //! Raw files → rows on one uniform time axis, in gap-free stretches.
 //!
-//! [`RawRecord::open`] reads the heads of the files, finds the channels in them ([`columns`]), reads every file once
-//! for its time stamps and its hash, and lays all on one axis ([`timeline`]). [`RawRecord::stretches`] then reads the
-//! numbers, as often as it is called, in windows of the axis ([`assemble`]), closes short gaps and splits at long
-//! ones ([`gaps`]). Values are raw and f64; memory does not depend on the length of the record.
+//! [`RawRecord::open`] reads the heads of the files, finds the channels in them (`columns`), reads every file once
+//! for its time stamps and its hash, and lays all on one axis (`runs`, `timeline`). [`RawRecord::stretches`] then reads the
+//! numbers, as often as it is called, in windows of the axis (`assemble`), closes short gaps and splits at long
+//! ones (`gaps`). Values are raw and f64; memory does not depend on the length of the record.
 //! [`cache`] holds the finished record.
 
 mod array;
@@ -13,6 +13,7 @@ mod columns;
 mod csv;
 mod gaps;
 mod rows;
+mod runs;
 mod stamps;
 mod timeline;
 
@@ -24,9 +25,10 @@ use columns::{Piece, Plan, Source, Track};
 pub use gaps::{Missing, Stretch, Stretches};
 use jiff::Timestamp;
 use rayon::prelude::*;
+use runs::{PieceTimes, Run, StampFault, Tracker};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use timeline::{PieceTimes, Run, StampFault, Timeline, TrackTimes, Tracker};
+use timeline::{Timeline, TrackTimes};
 
 /// Why raw files give no record.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 //!
 //! [`prepare`] reads the raw files three times: for the time axis ([`crate::ingest`]), for the segments and the trend
 //! of each, and to write the result. Everything is streamed in f64; the finished samples are f32. The filters are
-//! zero-phase and never cross a gap ([`zero_phase`]); [`decimate()`] does the last step to a finished record, for the
+//! zero-phase and never cross a gap (`zero_phase`); [`decimate()`] does the last step to a finished record, for the
 //! methods that look at low frequencies.
 
 pub mod decimate;

@@ -64,6 +64,14 @@ pub fn multiply_transposed(a: &DMatrix<f64>, b: &DMatrix<f64>) -> DMatrix<f64> {
     c
 }
 
+/// A · B of complex matrices.
+pub fn multiply_complex(a: &DMatrix<C64>, b: &DMatrix<C64>) -> DMatrix<C64> {
+    let mut c = DMatrix::zeros(a.nrows(), b.ncols());
+    let one = C64::new(1.0, 0.0);
+    faer::linalg::matmul::matmul(view_mut(&mut c), faer::Accum::Replace, view(a), view(b), one, Par::Seq);
+    c
+}
+
 /// Thin singular value decomposition of any matrix.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use super::poles::{Observability, Order, Pole};
 use super::selection::{self, Selected, Selection, Setting, Verdict};
 use super::spectrum;
 use super::ssi::{self, Subspace};
-use super::uncertainty::{self, Perturbations};
+use super::uncertainty::{self, Derivatives};
 use super::{hankel, indicators};
 use crate::compute::{Backend, LagProducts};
 use crate::model::control::Control;
@@ -18,6 +18,7 @@ use crate::model::record::Record;
 use crate::model::result::Stabilization;
 use nalgebra::{Complex, DMatrix};
 use oma_linalg::Svd;
+use rayon::prelude::*;
 
 type C64 = Complex<f64>;
 
@@ -309,8 +310,17 @@ impl LevelTask<'_> {
         let triplets = highest.max((TRIPLETS * signal_rank as f64) as usize + TRIPLETS_ADD);
         let svd = subspace.decompose(triplets)?;
         control.checkpoint()?;
-        let (observability, found) =
-            subspace.poles(&svd, &orders, setting.sampling_rate_hz, setting.deviations, control)?;
+        let observability = subspace.observability(&svd, highest);
+        control.progress("poles", 0.0);
+        let mut found = observability.orders(&orders, setting.sampling_rate_hz)?;
+        let mut derivatives = None;
+        if setting.deviations {
+            let scatter = Derivatives::new(&subspace, &svd, &observability, setting.sampling_rate_hz, control)?;
+            control.progress("poles", 0.5);
+            scatter.attach(&mut found, control)?;
+            derivatives = Some(scatter);
+        }
+        control.progress("poles", 1.0);
         let mut selection = selection::select(&found, setting);
         let inside = |mode: &Selected| {
             let f = found[mode.representative.0].poles[mode.representative.1].frequency_hz;
@@ -329,9 +339,15 @@ impl LevelTask<'_> {
             blocks: products.blocks.len(),
             modes: 0,
         };
-        let context =
-            ModeContext { subspace: &subspace, svd: &svd, observability: &observability, products: &products };
-        let modes = selection.modes.iter().map(|mode| context.mode(mode, &found, setting)).collect();
+        let measured = hankel::record_correlations(&products);
+        let context = ModeContext {
+            subspace: &subspace,
+            svd: &svd,
+            observability: &observability,
+            derivatives: derivatives.as_ref(),
+            measured: &measured,
+        };
+        let modes = selection.modes.par_iter().map(|mode| context.mode(mode, &found, setting)).collect();
         Ok(Level { sampling_rate_hz: setting.sampling_rate_hz, report, orders: found, selection, modes })
     }
 
@@ -374,14 +390,16 @@ struct ModeContext<'a> {
     subspace: &'a Subspace,
     svd: &'a Svd,
     observability: &'a Observability,
-    products: &'a LagProducts,
+    derivatives: Option<&'a Derivatives<'a>>,
+    /// Correlations of the whole record.
+    measured: &'a [DMatrix<f64>],
 }
 
 impl ModeContext<'_> {
     fn mode(&self, selected: &Selected, orders: &[Order], setting: &Setting) -> Mode {
         let (o, p) = selected.representative;
         let (order, pole) = (&orders[o], &orders[o].poles[p]);
-        let loss = setting.deviations.then(|| self.mac_loss(order, p, setting)).flatten();
+        let derivatives = self.derivatives.and_then(|scatter| scatter.of_pole(order, p));
         let frequencies: Vec<f64> = selected.members.iter().map(|&(o, p)| orders[o].poles[p].frequency_hz).collect();
         Mode {
             frequency_hz: pole.frequency_hz,
@@ -397,24 +415,16 @@ impl ModeContext<'_> {
             rho: selection::rho(pole, setting.duration_s),
             frequency_spread_hz: Some(spread(&frequencies)),
             modal_contribution: self.contribution(order, pole),
-            expected_mac_loss: loss,
+            expected_mac_loss: derivatives.map(|d| uncertainty::expected_mac_loss(&pole.shape, &d)),
             level_sampling_rate_hz: Some(setting.sampling_rate_hz),
         }
-    }
-
-    fn mac_loss(&self, order: &Order, pole: usize, setting: &Setting) -> Option<f64> {
-        let perturbations = Perturbations::new(self.subspace, self.svd, order.order);
-        let rate = setting.sampling_rate_hz;
-        let derivatives = uncertainty::derivatives(order, self.observability, &perturbations, &[pole], rate)?;
-        Some(uncertainty::expected_mac_loss(&order.poles[pole].shape, &derivatives[0]))
     }
 
     /// Correlation of the mode's part of the output correlations with the measured ones, mean over all channel
     /// pairs: ρ = ⟨R, R_j⟩ / √(⟨R, R⟩⟨R_j, R_j⟩) over lags 1 to 2·block_rows − 1 (algorithms §3.6).
     fn contribution(&self, order: &Order, pole: &Pole) -> Option<f64> {
         let chi = order.chi.as_ref()?;
-        let measured = hankel::record_correlations(self.products);
-        let (l, r) = measured[0].shape();
+        let (l, r) = self.measured[0].shape();
         let n = order.order;
         // G: the first block column of the controllability matrix S^(1/2) Vᵀ W₂^(−1).
         let first = self.subspace.weights.remove_right(&self.svd.v.rows(0, r).columns(0, n).into_owned());
@@ -432,7 +442,7 @@ impl ModeContext<'_> {
                 for m in 1..2 * self.subspace.block_rows {
                     let synthetic = 2.0 * (residue[(i, j)] * power).re;
                     power *= pole.mu;
-                    let value = measured[m][(i, j)];
+                    let value = self.measured[m][(i, j)];
                     both += value * synthetic;
                     data += value * value;
                     own += synthetic * synthetic;

@@ -6,8 +6,7 @@
 
 use super::ModalError;
 use super::hankel::{self, Weights};
-use super::poles::{Observability, Order};
-use super::uncertainty::{self, Perturbations};
+use super::poles::Observability;
 use crate::compute::{Backend, LagPlan, LagProducts};
 use crate::model::control::Control;
 use crate::model::parameters::Weighting;
@@ -114,31 +113,6 @@ impl Subspace {
             column *= s.sqrt();
         }
         Observability::new(self.weights.remove_left(o), self.channels)
-    }
-
-    /// Poles of every order in `orders`, with standard deviations if `uncertainty`.
-    ///
-    /// # Errors
-    /// [`ModalError::NoConvergence`], [`ModalError::Cancelled`].
-    pub fn poles(
-        &self,
-        svd: &Svd,
-        orders: &[usize],
-        sampling_rate_hz: f64,
-        with_deviations: bool,
-        control: &Control,
-    ) -> Result<(Observability, Vec<Order>), ModalError> {
-        let highest = orders.iter().copied().max().unwrap_or(0);
-        let observability = self.observability(svd, highest);
-        control.progress("poles", 0.0);
-        let mut found = observability.orders(orders, sampling_rate_hz)?;
-        control.checkpoint()?;
-        if with_deviations {
-            let perturbations = Perturbations::new(self, svd, highest);
-            uncertainty::attach(&mut found, &observability, &perturbations, sampling_rate_hz, control)?;
-        }
-        control.progress("poles", 1.0);
-        Ok((observability, found))
     }
 }
 

@@ -195,7 +195,7 @@ fn short_gaps_are_closed_by_lines_and_long_ones_split_wherever_they_lie() {
 }
 
 #[test]
-fn a_pause_of_a_year_costs_neither_time_nor_room() {
+fn a_pause_of_a_year_takes_no_room() {
     let folder = Folder::new();
     let piece = |name: &str, day: &str| {
         let start: jiff::Timestamp = format!("{day}T00:00:00Z").parse().unwrap();
@@ -228,6 +228,12 @@ fn stamps_rounded_to_milliseconds_give_the_true_rate_and_no_gaps() {
         assert_eq!(record.info().segments, [Segment { start: 0, samples: 20_000 }], "{rate}");
         let found = samples(&record);
         assert!((0..20_000).all(|k| found[0][0][k] == k as f32), "{rate}");
+        let description = record.description();
+        assert_eq!(
+            description.warnings,
+            ["channel a: 1 missing samples in gaps of at most 3 closed by lines"],
+            "{rate}"
+        );
     }
 }
 
