@@ -115,6 +115,9 @@ pub trait RunQueue: Send + Sync {
     /// The document as it is now; `None`: there is none.
     async fn find(&self, id: &Id) -> StoreResult<Option<QueueDocument>>;
 
+    /// OWN as it is now; `None`: gone, or somebody else's.
+    async fn find_own(&self, own: &Own) -> StoreResult<Option<QueueDocument>>;
+
     /// Whether another document of the analysis with a lower `_id` has no outcome and is QUEUED or has a date as
     /// `heartbeat_at`.
     async fn older_pending(&self, analysis_id: &Id, id: &Id) -> StoreResult<bool>;

@@ -231,6 +231,7 @@ impl Worker {
                 tokio::time::sleep(STOP_GRACE).await;
             };
             tokio::select! {
+            biased;
                 () = async { while tasks.join_next().await.is_some() {} } => {}
                 () = late => tracing::info!(documents = tasks.len(), "messages left to the next worker"),
             }
@@ -247,6 +248,7 @@ impl Worker {
         let listen = abort::listen(aborts, self.at_work.clone(), self.context.retry.clone(), ready);
         let listener = AbortOnDropHandle::new(tokio::spawn(listen));
         tokio::select! {
+            biased;
             _ = listening => {}
             () = shutdown.requested() => {}
         }
@@ -288,6 +290,7 @@ impl Worker {
             }
             let until_idle = options.exit_when_idle.map_or(pause, |limit| limit.saturating_sub(idle_for));
             tokio::select! {
+            biased;
                 () = tokio::time::sleep(pause.min(until_idle)) => {}
                 () = shutdown.requested() => {}
             }
@@ -546,6 +549,7 @@ async fn settle_loop(context: Context, settling: Arc<AtomicUsize>, shutdown: Shu
             }
         };
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             () = shutdown.requested() => {}
         }

@@ -119,11 +119,6 @@ impl Lease {
         self.shared.length
     }
 
-    /// Whether a stored document is the one that this lease holds.
-    pub(crate) fn holds(&self, document: &QueueDocument) -> bool {
-        self.shared.holds(document)
-    }
-
     /// A call that renews as a heartbeat does began at `began` and matched.
     pub(crate) fn renewed(&self, began: Instant) {
         self.shared.confirmed.send_replace(began);
@@ -137,11 +132,6 @@ impl Lease {
     /// Whether the lease holds with a quarter to spare.
     pub(crate) fn is_sure(&self) -> bool {
         self.shared.confirmed.borrow().elapsed() < self.shared.length * 3 / 4
-    }
-
-    /// How the lease ended, if it has.
-    pub(crate) fn has_ended(&self) -> Option<End> {
-        *self.shared.end.borrow()
     }
 
     /// Waits until the lease has ended.
@@ -195,10 +185,6 @@ impl Shared {
     fn own(&self) -> Own {
         self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-
-    fn holds(&self, document: &QueueDocument) -> bool {
-        document.is_own(&self.own()) && document.worker.id.as_ref() == Some(&self.worker_id)
-    }
 }
 
 /// Sends heartbeats until the lease has ended or was given up by its holder.
@@ -236,16 +222,18 @@ enum Judgement {
 
 /// Why a heartbeat did not match.
 async fn judge(queue: &Arc<dyn RunQueue>, shared: &Shared, limit: Duration) -> Judgement {
-    let (queue, id) = (queue.clone(), shared.own().id);
-    match bounded("re-read after a heartbeat", limit, async move { queue.find(&id).await }).await {
-        Ok(None) => Judgement::Ended(End::Gone),
-        Ok(Some(document)) if !shared.holds(&document) => Judgement::Ended(End::Lost),
-        Ok(Some(document)) if document.has_status(Status::Running) => Judgement::Goes,
-        // Released or handed back by this worker itself.
-        Ok(Some(_)) => Judgement::GivenUp,
-        Err(error) => {
-            tracing::debug!(error = %error, "no answer why a heartbeat did not match");
-            Judgement::Goes
+    let (queue, own) = (queue.clone(), shared.own());
+    let look = async move {
+        match queue.find_own(&own).await? {
+            Some(document) if document.has_status(Status::Running) => Ok(Judgement::Goes),
+            // Released or handed back by this worker itself.
+            Some(_) => Ok(Judgement::GivenUp),
+            None if queue.find(&own.id).await?.is_some() => Ok(Judgement::Ended(End::Lost)),
+            None => Ok(Judgement::Ended(End::Gone)),
         }
-    }
+    };
+    bounded("re-read after a heartbeat", limit, look).await.unwrap_or_else(|error| {
+        tracing::debug!(error = %error, "no answer why a heartbeat did not match");
+        Judgement::Goes
+    })
 }

@@ -57,7 +57,7 @@ pub(crate) async fn mark(run: &Run) -> Result<Marked, Halt> {
         {
             let raise = run.lease.raise(&run.context.stores.queue, &run.context.retry, fence.saturating_add(1));
             if !run.held(raise).await? {
-                return Err(why_not_held(run).await?);
+                return Err(run.find().await.err().unwrap_or(Halt::Lost));
             }
         }
         if write_mark(run, take_over.then_some(holder)).await? {
@@ -96,14 +96,6 @@ async fn write_mark(run: &Run, take_over_from: Option<Holder>) -> Result<bool, H
         }
     };
     run.held(run.call("mark the analysis", write)).await
-}
-
-/// Why a write under LIVE did not match.
-pub(crate) async fn why_not_held(run: &Run) -> Result<Halt, Halt> {
-    Ok(match run.find().await? {
-        None => Halt::Gone,
-        Some(_) => Halt::Lost,
-    })
 }
 
 /// Gives the document back as if it had never been claimed.

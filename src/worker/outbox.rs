@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// What keeps the sender from going on.
 enum Blocked {
-    /// By nothing: it is through, or the document is not ours any more.
+    /// By nothing: it is through.
     Through,
     /// By this pause.
     Pause(Duration),
@@ -55,9 +55,7 @@ pub(crate) async fn deliver(run: Arc<Run>) {
 
 /// Sends and pulls one message, or says why not; `None`: go on at once.
 async fn step(run: &Run, phase: Phase, failures: &mut u32) -> Result<Option<Blocked>, Halt> {
-    let Some(document) = run.find().await?.filter(|document| run.lease.holds(document)) else {
-        return Ok(Some(Blocked::Through));
-    };
+    let document = run.find().await?;
     let outcome = document.worker.outcome.as_ref();
     if phase == Phase::Working && outcome.is_some() {
         return Ok(Some(Blocked::Phase));

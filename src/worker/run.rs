@@ -162,9 +162,16 @@ impl Run {
         self.context.retry.call(doing, call).await
     }
 
-    /// The own document as it is now.
-    pub(crate) async fn find(&self) -> Result<Option<QueueDocument>, Halt> {
-        self.queue("read the own queue document", |queue, own| async move { queue.find(&own.id).await }).await
+    /// The own document as it is now; a halt if it is gone or somebody else's.
+    pub(crate) async fn find(&self) -> Result<QueueDocument, Halt> {
+        let find = |queue: Arc<dyn RunQueue>, own: Own| async move {
+            match queue.find_own(&own).await? {
+                Some(document) => Ok(Ok(document)),
+                None if queue.find(&own.id).await?.is_some() => Ok(Err(Halt::Lost)),
+                None => Ok(Err(Halt::Gone)),
+            }
+        };
+        self.queue("read the own queue document", find).await?
     }
 
     /// The analysis as it is now.

@@ -18,10 +18,7 @@ enum Reread {
 }
 
 async fn reread(run: &Run) -> Result<Reread, Halt> {
-    let document = run.find().await?.ok_or(Halt::Gone)?;
-    if !run.lease.holds(&document) {
-        return Err(Halt::Lost);
-    }
+    let document = run.find().await?;
     let is_queued = document.has_status(Status::Queued);
     let is_running = document.has_status(Status::Running);
     match document.worker.outcome {

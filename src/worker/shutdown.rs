@@ -64,6 +64,7 @@ impl Shutdown {
         self.drain.cancelled().await;
         let since = self.requested_at.get().copied().unwrap_or_else(Instant::now);
         tokio::select! {
+            biased;
             () = self.now.cancelled() => {}
             () = tokio::time::sleep_until(since + drain) => {}
         }

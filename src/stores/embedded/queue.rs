@@ -74,6 +74,10 @@ impl RunQueue for Embedded {
         Ok(found.map(|body| QueueDocument::from_body(id.clone(), body)))
     }
 
+    async fn find_own(&self, own: &Own) -> StoreResult<Option<QueueDocument>> {
+        Ok(RunQueue::find(self, &own.id).await?.filter(|document| document.is_own(own)))
+    }
+
     async fn older_pending(&self, analysis_id: &Id, id: &Id) -> StoreResult<bool> {
         self.any_of_analysis(analysis_id, |document| transitions::is_older_pending(document, id)).await
     }
