@@ -10,7 +10,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("simulate", &["model"]),
     ("compute", &["model"]),
     ("ingest", &["model", "compute"]),
-    ("preprocess", &["model", "compute"]),
+    ("preprocess", &["model", "compute", "ingest"]),
     ("modal", &["model", "compute"]),
     ("pipeline", &["model", "compute", "ingest", "preprocess", "modal"]),
     ("stores", &["model"]),

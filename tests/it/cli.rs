@@ -105,7 +105,7 @@ mod files {
         Shell::new().file("r.csv", format!("a,b\n{rows}")).fails(
             "analyze r.csv --method ssi-cov --fs 100",
             1,
-            &["no valid sample"],
+            &["channel \"a\"", "every value"],
         );
     }
 
@@ -162,7 +162,7 @@ mod parameters {
         Shell::new().file("r.csv", record(4000)).fails(
             "analyze r.csv --method ssi-cov --fs 100 --set block_rows=5 --set order_max=60",
             1,
-            &["order_max", "60", "10"],
+            &["order_max is 60", "at most 8", "block_rows"],
         );
     }
 
