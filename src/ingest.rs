@@ -19,8 +19,8 @@ mod timeline;
 
 use crate::model::channel::Channel;
 use crate::model::control::{Cancelled, Control};
+use crate::model::record::RawFile;
 use crate::model::result::InputFile;
-use crate::pipeline::RawFile;
 use columns::{Piece, Plan, Source, Track};
 pub use gaps::{Missing, Stretch, Stretches};
 use jiff::Timestamp;

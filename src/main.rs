@@ -1,2 +1,5 @@
-//! The binary.
-fn main() {}
+//! The binary; everything it does is in [`oma_worker::commands`].
+
+fn main() -> std::process::ExitCode {
+    oma_worker::commands::main()
+}

@@ -11,30 +11,13 @@ use crate::modal::ModalError;
 use crate::model::channel::Channel;
 use crate::model::control::{Cancelled, Control};
 use crate::model::parameters::Parameters;
-use crate::model::record::ReadError;
+use crate::model::record::{RawFile, ReadError};
 use crate::model::result::AnalysisResult;
 use crate::model::run::RunType;
 use crate::preprocess::{self, PrepareError};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use view::LiveChannels;
-
-/// A raw file on the local disk and what the index of measures says of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RawFile {
-    /// Its key in the bucket, or its path: the name in messages and provenance.
-    pub key: String,
-    /// Where it lies.
-    pub path: PathBuf,
-    /// The sensor that wrote it; `None`: the file holds every channel.
-    pub sensor_id: Option<String>,
-    /// The channel axes of its columns in order, where the index names them.
-    pub axes: Vec<String>,
-    /// Start of its first sample, where the index knows it.
-    pub start: Option<jiff::Timestamp>,
-    /// Declared rate, Hz.
-    pub sampling_rate_hz: Option<f64>,
-}
 
 /// One piece of work.
 #[derive(Debug, Clone)]

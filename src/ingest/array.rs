@@ -3,7 +3,7 @@
 use super::IngestError;
 use super::rows::{Digest, FileDigest, RowBlock, Rows};
 use crate::model::control::Control;
-use crate::pipeline::RawFile;
+use crate::model::record::RawFile;
 use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

@@ -8,7 +8,7 @@ use super::IngestError;
 use super::array::ArrayFile;
 use super::csv::CsvFile;
 use crate::model::channel::Channel;
-use crate::pipeline::RawFile;
+use crate::model::record::RawFile;
 
 /// A file whose head was understood.
 #[derive(Debug, Clone)]

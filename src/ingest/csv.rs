@@ -4,7 +4,7 @@ use super::IngestError;
 use super::rows::{Digest, FileDigest, RowBlock, Rows};
 use super::stamps::{Nanos, StampFormat, is_time_header};
 use crate::model::control::Control;
-use crate::pipeline::RawFile;
+use crate::model::record::RawFile;
 use csv::ByteRecord;
 use std::fs::File;
 use std::io::Read;

@@ -242,12 +242,14 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// The part that a bare parameter name belongs to, for `--set name=value`; the method's own part first.
-    pub fn part_of(name: &str, method_part: &'static str) -> Option<&'static str> {
-        let parts = [("preprocessing", PREPROCESSING), ("fdd", FDD), ("ssi", SSI)];
+    /// The part that a bare parameter name belongs to, for `--set name=value`: the one that knows it, the method's own
+    /// part first; for a name that none knows the part with the most similar one, which makes the better error.
+    pub fn part_of(name: &str, method_part: &'static str) -> &'static str {
+        let mut parts = [("preprocessing", PREPROCESSING), ("fdd", FDD), ("ssi", SSI)];
+        parts.sort_by_key(|(part, _)| *part != method_part);
         let knows = |names: Names| names.iter().any(|(n, aliases)| *n == name || aliases.contains(&name));
-        let own = parts.iter().find(|(part, names)| *part == method_part && knows(names));
-        own.or_else(|| parts.iter().find(|(_, names)| knows(names))).map(|(part, _)| *part)
+        let known = parts.iter().find(|(_, names)| knows(names));
+        known.or_else(|| parts.iter().find(|(_, names)| nearest(names, name).is_some())).map_or(method_part, |p| p.0)
     }
 
     /// Checks what can be checked without the record.
@@ -372,8 +374,13 @@ fn read_part<T: Default + for<'de> Deserialize<'de>>(
     serde_path_to_error::deserialize(Value::Object(canonical)).map_err(|error| ParameterError::Type {
         part,
         name: error.path().to_string(),
-        message: error.into_inner().to_string(),
+        message: in_plain_words(&error.into_inner().to_string()),
     })
+}
+
+/// Serde names the types of Rust; the reader of the message need not know them.
+fn in_plain_words(message: &str) -> String {
+    message.replace("expected usize", "expected a whole number").replace("expected f64", "expected a number")
 }
 
 /// The known name most like `given`, if any is at all.
@@ -384,4 +391,18 @@ fn nearest(names: Names, given: &str) -> Option<String> {
     let rated = spellings.map(|known| (strsim::jaro_winkler(known, given), *known));
     let best = rated.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= LEAST_SIMILARITY).then(|| best.1.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_finds_its_part_and_a_wrong_one_the_most_similar() {
+        assert_eq!(Parameters::part_of("band_low_hz", "fdd"), "fdd");
+        assert_eq!(Parameters::part_of("band_low_hz", "ssi"), "ssi");
+        assert_eq!(Parameters::part_of("decimation_factor", "ssi"), "preprocessing");
+        assert_eq!(Parameters::part_of("blok_rows", "fdd"), "ssi");
+        assert_eq!(Parameters::part_of("zzz", "fdd"), "fdd");
+    }
 }

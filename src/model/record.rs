@@ -2,9 +2,27 @@
 
 use super::channel::Channel;
 use super::control::Cancelled;
+use std::path::PathBuf;
 
 /// Samples per channel that a [`BlockSource`] hands out at most at once: at 16 channels a block is 1 MiB.
 pub const BLOCK_SAMPLES: usize = 1 << 14;
+
+/// A raw file on the local disk and what the index of measures says of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawFile {
+    /// Its key in the bucket, or its path: the name in messages and provenance.
+    pub key: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The sensor that wrote it; `None`: the file holds every channel.
+    pub sensor_id: Option<String>,
+    /// The channel axes of its columns in order, where the index names them.
+    pub axes: Vec<String>,
+    /// Start of its first sample, where the index knows it.
+    pub start: Option<jiff::Timestamp>,
+    /// Declared rate, Hz.
+    pub sampling_rate_hz: Option<f64>,
+}
 
 /// A stretch of the record without a gap. Spectra and lag products never cross its ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

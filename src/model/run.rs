@@ -99,8 +99,8 @@ pub struct StatusMessage {
     pub user_id: i64,
     /// The analysis' id; also the message's key.
     pub document_id: String,
-    /// The kind of run.
-    pub run_type: RunType,
+    /// The kind of run in the queue document's own word, so that a run of an unknown kind can be told of too.
+    pub run_type: String,
     /// Its new status.
     pub status: Status,
 }

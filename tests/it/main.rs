@@ -4,9 +4,18 @@
 mod raw_files;
 mod support;
 
+mod architecture; // the arrows between the rooms, and the length of a file
 mod automatic; // automatic modes on records with known truth
 mod chains; // automatic modes over many chains
+mod cli; // messages and exit codes of the command line
+mod contract; // each promise of each port, against every implementation
+mod demo; // the whole worker on a structure of exactly known modes
+mod faults; // one fault at a time: shutdown, panics, standstill, poison
 mod ingest; // raw files of every kind → samples, or one clear error
 mod preprocess; // calibrate, detrend, filter, decimate; decimated views
+mod processes; // two real worker processes, kill -9 at random moments
+mod protocol; // the write protocol under every fault that there is, on a paused clock
 mod reference; // CPU sums and SSI against textbook forms and against other packages' figures
+mod report; // the page
 mod uncertainty; // derivatives against central differences
+mod wire; // documents of earlier versions

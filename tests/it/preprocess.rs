@@ -4,8 +4,8 @@
 use crate::raw_files::{Folder, noise, samples, untouched};
 use oma_worker::model::channel::Channel;
 use oma_worker::model::parameters::{Detrend, Filter, FilterKind, PreprocessingParameters};
+use oma_worker::model::record::RawFile;
 use oma_worker::model::record::{MemoryRecord, Record, Segment};
-use oma_worker::pipeline::RawFile;
 use oma_worker::preprocess::{DecimateError, decimate};
 use std::f64::consts::PI;
 use std::fmt::Write;

@@ -1,0 +1,238 @@
+//! `analyze`: one analysis of local files, without queue and stores.
+
+use super::{Usage, write_output};
+use crate::config::BackendArgs;
+use crate::model::control::Control;
+use crate::model::parameters::Parameters;
+use crate::model::record::RawFile;
+use crate::model::run::RunType;
+use crate::pipeline::{self, PipelineError, Request};
+use crate::report;
+use anyhow::Context;
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+const EXAMPLES: &str = "\
+Examples:
+  oma-worker analyze record.npy --method fdd --fs 100
+      peaks of the singular values: quick; frequencies and shapes
+  oma-worker analyze hour1.csv hour2.csv --method ssi-cov --report report.html
+      frequencies, damping and shapes with standard deviations, and a page to look at
+  oma-worker analyze record.csv --method ssi-cov --fs 50 --set order_max=60 --output -
+      an own parameter, and the result as JSON on standard output
+  oma-worker analyze record.csv --method fdd --fs 200 --set decimation_factor=4
+
+Files: CSV with a header, one column a channel and perhaps one of time; NPY with samples in rows.
+Several files are the pieces of one record.
+
+Parameters, for --set, or for --parameters as a JSON object of the same names:
+  preprocessing  max_gap_samples, detrend (none, constant, linear), filter, decimation_factor
+  fdd            segment_length, overlap, band_low_hz, band_high_hz, singular_values,
+                 peak_prominence
+  ssi            weighting (upc, pc, cva), block_rows, order_min, order_max, band_low_hz,
+                 band_high_hz, uncertainty, blocks, decimation_levels
+Each has a default or a rule that fits the record; the result tells what was used.";
+
+/// Analyse CSV or NPY files without a queue and print the modes
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Analyze {
+    /// CSV or NPY files; several are the pieces of one record
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How to identify the modes
+    #[arg(long, value_enum, value_name = "METHOD")]
+    method: Method,
+    /// Sampling rate, where the files have no column of time
+    #[arg(long, value_name = "HZ", value_parser = positive, allow_negative_numbers = true)]
+    fs: Option<f64>,
+    /// Parameters from a JSON file
+    #[arg(long, value_name = "FILE")]
+    parameters: Option<PathBuf>,
+    /// One parameter; wins over the file
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    set: Vec<(String, Value)>,
+    /// Only these channels, by the names in the header
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    channels: Option<Vec<String>>,
+    /// Reference channels of the correlations; all by rule
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    reference_channels: Option<Vec<String>>,
+    #[command(flatten)]
+    backend: BackendArgs,
+    /// Write the whole result as JSON; `-` is standard output, in place of the table
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write a page with plots
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Method {
+    /// Frequency domain decomposition
+    Fdd,
+    /// Covariance-driven stochastic subspace identification
+    SsiCov,
+}
+
+impl Method {
+    fn run_type(self) -> RunType {
+        match self {
+            Method::Fdd => RunType::Fdd,
+            Method::SsiCov => RunType::Ssi,
+        }
+    }
+
+    /// The part of the parameters that is the method's own.
+    fn part(self) -> &'static str {
+        match self {
+            Method::Fdd => "fdd",
+            Method::SsiCov => "ssi",
+        }
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("a sampling rate is a number of Hz above 0".into()),
+    }
+}
+
+/// `name=value`; a value that is no JSON is a word.
+fn assignment(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("write name=value, for instance order_max=60")?;
+    Ok((name.trim().into(), serde_json::from_str(value).unwrap_or_else(|_| Value::from(value.trim()))))
+}
+
+impl Analyze {
+    pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
+        self.backend.check()?;
+        let parameters = self.read_parameters()?;
+        let request = Request {
+            run_type: self.method.run_type(),
+            analysis_id: None,
+            parameters,
+            files: self.files.iter().map(|path| raw_file(path, self.fs)).collect(),
+            channels: Vec::new(),
+            selected_channels: self.channels.clone(),
+            reference_channels: self.reference_channels.clone(),
+            period_start: None,
+            period_end: None,
+        };
+        let work_dir = tempfile::tempdir().context("no temporary folder can be made")?;
+        let token = CancellationToken::new();
+        cancel_on_interrupt(token.clone());
+        let bar = stage_bar();
+        let control = Control::new(token, show_on(bar.clone()));
+        let outcome = pipeline::run(&request, None, work_dir.path(), &control);
+        bar.finish_and_clear();
+        let result = outcome.map_err(|error| self.advise(error))?.result;
+
+        for warning in &result.provenance.warnings {
+            writeln!(io::stderr(), "warning: {warning}")?;
+        }
+        if let Some(path) = &self.report {
+            write_output(path, &report::page("Operational modal analysis", &[], std::slice::from_ref(&result)))?;
+        }
+        if let Some(path) = &self.output {
+            write_output(path, &serde_json::to_string_pretty(&result)?)?;
+        }
+        if self.output.as_deref() != Some(Path::new("-")) {
+            writeln!(io::stdout(), "{}", report::mode_table(&result))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The error with what to do next, where that is more than the error says itself.
+    fn advise(&self, error: PipelineError) -> anyhow::Error {
+        match &error {
+            PipelineError::Permanent { code: "bad_sampling_rate", .. } if self.fs.is_none() => {
+                anyhow::anyhow!("{error} by --fs HZ")
+            }
+            _ => error.into(),
+        }
+    }
+
+    fn read_parameters(&self) -> anyhow::Result<Parameters> {
+        let mut parts = json!({"preprocessing": {}, "fdd": {}, "ssi": {}});
+        if let Some(path) = &self.parameters {
+            let name = path.display();
+            let text =
+                std::fs::read_to_string(path).map_err(|error| Usage(format!("--parameters: {name}: {error}")))?;
+            let object: Map<String, Value> = serde_json::from_str(&text)
+                .map_err(|error| Usage(format!("--parameters: {name} must hold a JSON object: {error}")))?;
+            for (name, value) in object {
+                match (parts.get_mut(&name), value) {
+                    (Some(part), Value::Object(values)) => values.into_iter().for_each(|(n, v)| part[n] = v),
+                    (Some(_), Value::Null) => {}
+                    (_, value) => self.place(&mut parts, &name, value),
+                }
+            }
+        }
+        for (name, value) in &self.set {
+            self.place(&mut parts, name, value.clone());
+        }
+        let parameters = Parameters::from_parts(&parts["preprocessing"], &parts["fdd"], &parts["ssi"]);
+        Ok(parameters.map_err(|error| Usage(error.to_string()))?)
+    }
+
+    /// Puts a parameter into its part: the one it names (`ssi.blocks`), or the one that knows it.
+    fn place(&self, parts: &mut Value, name: &str, value: Value) {
+        let (part, name) = match name.split_once('.') {
+            Some((part, name)) if parts.get(part).is_some() => (part, name),
+            _ => (Parameters::part_of(name, self.method.part()), name),
+        };
+        parts[part][name] = value;
+    }
+}
+
+fn raw_file(path: &Path, sampling_rate_hz: Option<f64>) -> RawFile {
+    RawFile {
+        key: path.display().to_string(),
+        path: path.to_owned(),
+        sensor_id: None,
+        axes: Vec::new(),
+        start: None,
+        sampling_rate_hz,
+    }
+}
+
+/// One bar that shows the stage at work; drawn on a terminal only.
+fn stage_bar() -> ProgressBar {
+    // Thousandths of a stage: finer than any terminal is wide.
+    let bar = ProgressBar::new(1000);
+    if let Ok(style) = ProgressStyle::with_template("{msg:<16} {wide_bar} {percent:>3} % {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show_on(bar: ProgressBar) -> Arc<crate::model::control::ProgressFn> {
+    let stage_shown = Mutex::new(String::new());
+    Arc::new(move |stage, fraction| {
+        let mut shown = stage_shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if *shown != stage {
+            bar.set_message(stage.to_owned());
+            stage.clone_into(&mut shown);
+        }
+        bar.set_position((fraction.clamp(0.0, 1.0) * 1000.0) as u64);
+    })
+}
+
+/// Lets Ctrl-C end the computation in order, so that the temporary folder goes away.
+fn cancel_on_interrupt(token: CancellationToken) {
+    std::thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            token.cancel();
+        }
+    });
+}

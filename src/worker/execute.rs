@@ -1,0 +1,358 @@
+//! The computation itself: gathers what the pipeline needs from the stores, runs it, and keeps the record it made.
+
+use super::fault::{Fault, classify};
+use super::inputs::{self, Input, Source};
+use super::retry::Retry;
+use super::spool::Spool;
+use super::{Compute, ComputedResult, Job};
+use crate::model::channel::Channel;
+use crate::model::control::{Cancelled, Control};
+use crate::model::parameters::{ParameterError, Parameters};
+use crate::model::record::RawFile;
+use crate::pipeline::{self, Outcome, PipelineError, Request};
+use crate::stores::documents::{Structure, timestamp};
+use crate::stores::names::Names;
+use crate::stores::{ObjectInfo, StoreError, StoreResult, Stores};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Version of what preprocessing makes of the same input; to be raised with every change of its numbers or of the
+/// cache's layout, so that no run takes a record of another version.
+const RECORD_VERSION: u32 = 1;
+/// Bound of one transfer of a file: a gigabyte at 10 MB/s takes 100 s.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Why a run could not be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The queue document names a structure that does not exist.
+    #[error("structure {structure_id} does not exist")]
+    MissingStructure {
+        /// As in the queue document.
+        structure_id: String,
+    },
+    /// The structure has no channel in use.
+    #[error("structure {structure:?} has no active channel ({known} channels are known)")]
+    NoChannels {
+        /// The structure's name.
+        structure: String,
+        /// Channels known, active or not.
+        known: usize,
+    },
+    /// There is nothing to compute from.
+    #[error("no raw file of structure {structure:?} lies in the period of the analysis")]
+    NoFiles {
+        /// The structure's name.
+        structure: String,
+    },
+    /// The index names a file that is not in the bucket.
+    #[error("raw file {key} does not exist in bucket {bucket}")]
+    MissingFile {
+        /// The bucket.
+        bucket: String,
+        /// The file's key.
+        key: String,
+    },
+    /// A field of the analysis cannot be used.
+    #[error("analysis: {field} {message}")]
+    Analysis {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A parameter of the analysis cannot be used.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// A store failed for longer than it is waited for.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The local disk failed.
+    #[error("{path}: {source}")]
+    Local {
+        /// The file or folder.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The result cannot be written as JSON.
+    #[error("result document: {0}")]
+    Encode(serde_json::Error),
+    /// The pipeline failed.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
+
+impl From<Cancelled> for ExecuteError {
+    fn from(cancelled: Cancelled) -> ExecuteError {
+        ExecuteError::Pipeline(cancelled.into())
+    }
+}
+
+/// The computation over real stores.
+pub struct Execute {
+    pub(super) stores: Stores,
+    pub(super) names: Names,
+    pub(super) string_paths: bool,
+    spool: Spool,
+    work: PathBuf,
+    retry: Retry,
+}
+
+impl Execute {
+    /// `data_path`: where raw files are kept, at most `spool_limit` bytes between runs, and runs leave what they make.
+    /// `string_paths`: the keys of raw files are made of names instead of ids (`USE_S3_STRING_PATHS`).
+    pub fn new(stores: Stores, names: Names, data_path: &Path, spool_limit: u64, string_paths: bool) -> Execute {
+        let defaults = super::WorkerOptions::default();
+        let retry = Retry::new(None, defaults.call_timeout, defaults.patience);
+        let spool = Spool::new(data_path, spool_limit);
+        Execute { stores, names, string_paths, spool, work: data_path.join("work"), retry }
+    }
+
+    async fn execute(&self, job: Job, control: Control) -> Result<ComputedResult, ExecuteError> {
+        let body = &job.analysis.body;
+        let parameters = Parameters::from_parts(&body["preprocessing"], &body["fdd"], &body["ssi"])?;
+        let (period_start, period_end) = (moment(body, "start")?, moment(body, "end")?);
+        let structure = self.structure(&job).await?;
+        let channels = self.channels(&structure).await?;
+        control.progress("inputs", 0.0);
+        let inputs = inputs::find(self, &structure, &channels, period_start, period_end, &control).await?;
+        let request = Request {
+            run_type: job.run_type,
+            analysis_id: Some(job.key.analysis_id.to_string()),
+            parameters,
+            files: Vec::new(),
+            channels,
+            selected_channels: names(body, "channels")?,
+            reference_channels: names(body, "reference_channels")?,
+            period_start,
+            period_end,
+        };
+        let cache_key = cache_key(&job, &request, &inputs);
+        let (outcome, cache_key) = self.compute_cached(request, &inputs, &cache_key, &control).await?;
+        let mut result = outcome.result;
+        result.analysis_id = Some(job.key.analysis_id.to_string());
+        result.cache_key = cache_key;
+        Ok(ComputedResult { document: serde_json::to_value(result).map_err(ExecuteError::Encode)? })
+    }
+
+    /// Runs the pipeline over the cached record if there is one, over the raw files otherwise; and what it made of
+    /// these is cached. Returns the cache's key, if the record is there now.
+    async fn compute_cached(
+        &self,
+        mut request: Request,
+        inputs: &[Input],
+        cache_key: &str,
+        control: &Control,
+    ) -> Result<(Outcome, Option<String>), ExecuteError> {
+        let folder = self.work_folder()?;
+        request.files = inputs.iter().map(|input| self.raw_file(input)).collect();
+        let cached = folder.path().join("cached.parquet");
+        if self.get(&self.names.cache_bucket, cache_key, &cached).await?.is_some() {
+            match self.run(request.clone(), Some(cached), folder.path(), control).await {
+                Ok(outcome) => return Ok((outcome, Some(cache_key.to_owned()))),
+                // A damaged record is a miss.
+                Err(PipelineError::Cache(reason)) => tracing::debug!(cache_key, reason, "cached record not used"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.download(inputs, control).await?;
+        let outcome = self.run(request, None, folder.path(), control).await?;
+        let Some(file) = &outcome.cache_file else { return Ok((outcome, None)) };
+        let stored = self.put(&self.names.cache_bucket, cache_key, file).await;
+        match stored {
+            Ok(_) => Ok((outcome, Some(cache_key.to_owned()))),
+            Err(error) => {
+                // The cache saves time and nothing else: whoever misses the record makes it.
+                tracing::warn!(cache_key, error = %error, "record not cached");
+                let mut outcome = outcome;
+                outcome.result.provenance.warnings.push(format!("the preprocessed record was not cached: {error}"));
+                Ok((outcome, None))
+            }
+        }
+    }
+
+    /// The pipeline on a thread where it may block; a panic goes on here.
+    async fn run(
+        &self,
+        request: Request,
+        cached: Option<PathBuf>,
+        folder: &Path,
+        control: &Control,
+    ) -> Result<Outcome, PipelineError> {
+        let (folder, control) = (folder.to_owned(), control.clone());
+        let run = move || pipeline::run(&request, cached.as_deref(), &folder, &control);
+        match tokio::task::spawn_blocking(run).await {
+            Ok(result) => result,
+            Err(died) => match died.try_into_panic() {
+                Ok(payload) => std::panic::resume_unwind(payload),
+                Err(error) => Err(PipelineError::Transient(error.to_string())),
+            },
+        }
+    }
+
+    async fn structure(&self, job: &Job) -> Result<Structure, ExecuteError> {
+        let id = &job.key.structure_id;
+        let read = || {
+            let (catalog, id) = (self.stores.catalog.clone(), id.clone());
+            async move { catalog.structure(&id).await }
+        };
+        let found = self.retry.call("read the structure", read).await?;
+        found.ok_or_else(|| ExecuteError::MissingStructure { structure_id: id.to_string() })
+    }
+
+    async fn channels(&self, structure: &Structure) -> Result<Vec<Channel>, ExecuteError> {
+        let read = || {
+            let (catalog, structure) = (self.stores.catalog.clone(), structure.clone());
+            async move { catalog.channels(&structure).await }
+        };
+        let mut channels = self.retry.call("read the channels", read).await?;
+        let known = channels.len();
+        channels.retain(|channel| channel.active);
+        if channels.is_empty() {
+            return Err(ExecuteError::NoChannels { structure: structure.name.clone(), known });
+        }
+        Ok(channels)
+    }
+
+    fn work_folder(&self) -> Result<tempfile::TempDir, ExecuteError> {
+        let made = std::fs::create_dir_all(&self.work).and_then(|()| tempfile::tempdir_in(&self.work));
+        made.map_err(|source| ExecuteError::Local { path: self.work.display().to_string(), source })
+    }
+
+    fn raw_file(&self, input: &Input) -> RawFile {
+        RawFile {
+            key: input.object.key.clone(),
+            path: self.spool.path(&self.names.file_bucket, &input.object),
+            sensor_id: input.sensor_id.clone(),
+            axes: input.axes.clone(),
+            start: input.start,
+            sampling_rate_hz: input.sampling_rate_hz,
+        }
+    }
+
+    /// Brings every input to its place in the spool.
+    async fn download(&self, inputs: &[Input], control: &Control) -> Result<(), ExecuteError> {
+        let place = |input: &Input| self.spool.path(&self.names.file_bucket, &input.object);
+        let needed: Vec<(PathBuf, u64)> = inputs.iter().map(|input| (place(input), input.object.size)).collect();
+        let local = |path: &Path| {
+            let path = path.display().to_string();
+            move |source| ExecuteError::Local { path, source }
+        };
+        self.spool.make_room(&needed).map_err(local(&self.work))?;
+        for (done, (input, (path, size))) in inputs.iter().zip(&needed).enumerate() {
+            control.checkpoint()?;
+            control.progress("download", done as f64 / inputs.len() as f64);
+            if Spool::has(path, *size) {
+                continue;
+            }
+            match &input.source {
+                Source::Inline(text) => std::fs::write(path, text).map_err(local(path))?,
+                Source::Bucket => {
+                    let bucket = &self.names.file_bucket;
+                    let got = self.get(bucket, &input.object.key, path).await?;
+                    if got.as_ref() != Some(&input.object) {
+                        let missing =
+                            || ExecuteError::MissingFile { bucket: bucket.clone(), key: input.object.key.clone() };
+                        let got = got.ok_or_else(missing)?;
+                        // The object was replaced since it was looked at; the next attempt sees the new one.
+                        let message =
+                            format!("changed while it was read, etag {} became {}", input.object.etag, got.etag);
+                        let _ = std::fs::remove_file(path);
+                        let kind = crate::stores::StoreErrorKind::Unavailable;
+                        return Err(StoreError::new(kind, format!("get object {bucket}/{}", got.key), message).into());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A bounded and repeated call to the objects.
+    pub(super) async fn objects<T: Send + 'static, F>(
+        &self,
+        doing: &'static str,
+        call: impl Fn(Arc<dyn crate::stores::Objects>) -> F,
+    ) -> StoreResult<T>
+    where
+        F: Future<Output = StoreResult<T>> + Send + 'static,
+    {
+        self.retry.call_within(doing, TRANSFER_TIMEOUT, || call(self.stores.objects.clone())).await
+    }
+
+    /// A bounded and repeated look at the index of raw files.
+    pub(super) async fn measures(&self, structure: &Structure) -> StoreResult<Vec<crate::stores::documents::Measure>> {
+        let read = || {
+            let (catalog, structure) = (self.stores.catalog.clone(), structure.clone());
+            async move { catalog.measures(&structure).await }
+        };
+        self.retry.call("read the measures", read).await
+    }
+
+    async fn get(&self, bucket: &str, key: &str, path: &Path) -> StoreResult<Option<ObjectInfo>> {
+        let get = |objects: Arc<dyn crate::stores::Objects>| {
+            let (bucket, key, path) = (bucket.to_owned(), key.to_owned(), path.to_owned());
+            async move { objects.get(&bucket, &key, &path).await }
+        };
+        self.objects("get an object", get).await
+    }
+
+    async fn put(&self, bucket: &str, key: &str, path: &Path) -> StoreResult<ObjectInfo> {
+        let put = |objects: Arc<dyn crate::stores::Objects>| {
+            let (bucket, key, path) = (bucket.to_owned(), key.to_owned(), path.to_owned());
+            async move { objects.put(&bucket, &key, &path).await }
+        };
+        self.objects("put an object", put).await
+    }
+}
+
+#[async_trait]
+impl Compute for Execute {
+    async fn compute(&self, job: Job, control: Control) -> Result<ComputedResult, Fault> {
+        self.execute(job, control).await.map_err(classify)
+    }
+}
+
+/// `period.<end>` of the analysis.
+fn moment(body: &Value, end: &str) -> Result<Option<jiff::Timestamp>, ExecuteError> {
+    match &body["period"][end] {
+        Value::Null => Ok(None),
+        value => timestamp(value).map(Some).ok_or_else(|| ExecuteError::Analysis {
+            field: "period",
+            message: format!("has {value} as {end}, must be a date or an RFC 3339 time"),
+        }),
+    }
+}
+
+/// A list of channel names of the analysis; null is none.
+fn names(body: &Value, field: &'static str) -> Result<Option<Vec<String>>, ExecuteError> {
+    if body[field].is_null() {
+        return Ok(None);
+    }
+    serde_json::from_value(body[field].clone()).map(Some).map_err(|_| ExecuteError::Analysis {
+        field,
+        message: format!("is {}, must be a list of channel names or null", body[field]),
+    })
+}
+
+/// The key of the preprocessed record: a hash of everything that the record depends on.
+fn cache_key(job: &Job, request: &Request, inputs: &[Input]) -> String {
+    let objects: Vec<Value> =
+        inputs.iter().map(|input| json!([input.object.key, input.object.size, input.object.etag])).collect();
+    let content = json!({
+        "version": RECORD_VERSION,
+        "inputs": objects,
+        "preprocessing": request.parameters.preprocessing,
+        "channels": request.channels,
+        "selected_channels": request.selected_channels,
+        "period": [request.period_start, request.period_end],
+    });
+    let digest = Sha256::digest(content.to_string());
+    let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("oma/v1/{}/{hash}.parquet", job.key.structure_id)
+}

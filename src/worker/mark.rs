@@ -1,0 +1,128 @@
+//! Step 2: the analysis becomes that of this run, or the document goes back, or to the dead letters.
+
+use super::lease::Lease;
+use super::run::{Context, Halt, Run};
+use crate::model::run::Status;
+use crate::stores::Stores;
+use crate::stores::documents::{Analysis, AnalysisKey, Holder, QueueDocument, Unsent};
+use tokio::time::Instant;
+
+/// What became of the attempt to take the analysis.
+pub(crate) enum Marked {
+    /// It is ours; as it was before.
+    Held(Analysis),
+    /// Another run of the analysis comes first.
+    NotYet,
+    /// There is no such analysis.
+    Missing,
+}
+
+/// Takes the analysis.
+pub(crate) async fn mark(run: &Run) -> Result<Marked, Halt> {
+    // A holder whose document is gone, and since when that is known.
+    let mut gone: Option<(Holder, Instant)> = None;
+    loop {
+        let Some(analysis) = run.find_analysis().await? else { return Ok(Marked::Missing) };
+        let holder = analysis.holder();
+        let is_ours = holder.queue_id.as_ref() == Some(run.id());
+        if is_ours && holder.fence > Some(run.lease.own().fence) {
+            return Err(Halt::Lost);
+        }
+        let mut take_over = false;
+        if let (Some(other), false) = (holder.queue_id.clone(), is_ours) {
+            let find = move |stores: Stores, _: AnalysisKey| {
+                let other = other.clone();
+                async move { stores.queue.find(&other).await }
+            };
+            if run.held(run.call("look for the holder of the analysis", find)).await?.is_some() {
+                return Ok(Marked::NotYet);
+            }
+            // Its worker may still be about to withdraw: one lease for that.
+            let since = match &gone {
+                Some((seen, since)) if *seen == holder => *since,
+                _ => Instant::now(),
+            };
+            if since.elapsed() <= run.lease.length() {
+                gone = Some((holder, since));
+                wait_until(run, since + run.lease.length()).await?;
+                continue;
+            }
+            take_over = true;
+        }
+        if !is_ours && is_behind_an_older_one(run).await? {
+            return Ok(Marked::NotYet);
+        }
+        if let (Some(fence), false) = (holder.fence, is_ours)
+            && fence >= run.lease.own().fence
+        {
+            let raise = run.lease.raise(&run.context.stores.queue, &run.context.retry, fence.saturating_add(1));
+            if !run.held(raise).await? {
+                return Err(run.find().await.err().unwrap_or(Halt::Lost));
+            }
+        }
+        if write_mark(run, take_over.then_some(holder)).await? {
+            run.learn_addressee(Some(&analysis)).await;
+            return Ok(Marked::Held(analysis));
+        }
+        // Somebody wrote in between: from the top, at a pace that leaves the store some air.
+        run.held(async { Ok(tokio::time::sleep(run.context.retry.wait(0)).await) }).await?;
+    }
+}
+
+async fn wait_until(run: &Run, time: Instant) -> Result<(), Halt> {
+    // A lease is over once it has been exceeded, hence the millisecond.
+    let end = time + std::time::Duration::from_millis(1);
+    run.held(async { Ok(tokio::time::sleep_until(end).await) }).await
+}
+
+async fn is_behind_an_older_one(run: &Run) -> Result<bool, Halt> {
+    let analysis_id = run.key.analysis_id.clone();
+    let older = |queue: std::sync::Arc<dyn crate::stores::RunQueue>, own: crate::stores::documents::Own| {
+        let analysis_id = analysis_id.clone();
+        async move { queue.older_pending(&analysis_id, &own.id).await }
+    };
+    run.queue("look for older runs of the analysis", older).await
+}
+
+async fn write_mark(run: &Run, take_over_from: Option<Holder>) -> Result<bool, Halt> {
+    let mark = run.mark();
+    let write = |stores: Stores, key: AnalysisKey| {
+        let (mark, read) = (mark.clone(), take_over_from.clone());
+        async move {
+            match read {
+                Some(read) => stores.analyses.take_over(&key, &mark, &read).await,
+                None => stores.analyses.mark(&key, &mark).await,
+            }
+        }
+    };
+    run.held(run.call("mark the analysis", write)).await
+}
+
+/// Gives the document back as if it had never been claimed.
+pub(crate) async fn hand_back(run: &Run) -> Result<(), Halt> {
+    let entry = Unsent { fence: run.document.worker.fence, status: Status::Running };
+    let wait = run.context.options.sleep_time;
+    let matched = run.queue("hand back", |queue, own| async move { queue.hand_back(&own, &entry, wait).await }).await?;
+    // Not matched: an earlier try came through, or the document is somebody else's. Nothing to do in either case.
+    tracing::debug!(document = %run.id(), matched, "handed back, another run of the analysis comes first");
+    run.context.count(|counts| counts.handed_back += 1);
+    Ok(())
+}
+
+/// Moves a document that no run can be made of to the dead letters.
+pub(crate) async fn bury(context: &Context, document: &QueueDocument, lease: &Lease, reason: &str) -> Result<(), Halt> {
+    tracing::warn!(document = %document.id, reason, "queue document goes to the dead letters");
+    let queue = &context.stores.queue;
+    let bury = || {
+        let (queue, document, reason) = (queue.clone(), document.clone(), reason.to_owned());
+        async move { queue.bury(&document, &reason).await }
+    };
+    context.retry.call("write a dead letter", bury).await.map_err(Halt::Store)?;
+    let remove = || {
+        let (queue, own) = (queue.clone(), lease.own());
+        async move { queue.remove(&own).await }
+    };
+    context.retry.call("remove a dead letter from the queue", remove).await.map_err(Halt::Store)?;
+    context.count(|counts| counts.dead += 1);
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! One claimed document and what every step needs to act on it.
+
+use super::lease::{End, Heart, Lease};
+use super::retry::Retry;
+use super::{Counts, WorkerOptions};
+use crate::model::run::{Status, StatusMessage};
+use crate::stores::documents::{Analysis, AnalysisKey, Id, Outcome, Own, QueueDocument};
+use crate::stores::{Mark, RunQueue, StoreError, StoreResult, Stores};
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Why a step cannot go on.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// Somebody else holds the document.
+    Lost,
+    /// The document was deleted.
+    Gone,
+    /// A store gave no answer for as long as the worker is willing to wait; the lease runs out and another one goes on.
+    Store(StoreError),
+}
+
+impl From<End> for Halt {
+    fn from(end: End) -> Halt {
+        match end {
+            End::Lost => Halt::Lost,
+            End::Gone => Halt::Gone,
+        }
+    }
+}
+
+/// How far a run is, for the sender of its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Marked; not yet at its end.
+    Working,
+    /// The outcome is on the analysis: send the rest and delete the document.
+    Settled,
+    /// Back in the queue: send the rest and let others claim it after this wait.
+    Released(Duration),
+}
+
+/// Whom messages of a run go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Addressee {
+    tenant_id: i64,
+    user_id: i64,
+}
+
+/// What all runs of a worker share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) stores: Stores,
+    pub(crate) heart: Heart,
+    pub(crate) options: Arc<WorkerOptions>,
+    pub(crate) retry: Retry,
+    pub(crate) counts: Arc<Mutex<Counts>>,
+}
+
+impl Context {
+    /// Counts something.
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// One claimed document.
+pub(crate) struct Run {
+    pub(crate) context: Context,
+    /// As it was claimed.
+    pub(crate) document: QueueDocument,
+    pub(crate) key: AnalysisKey,
+    /// The document's own word.
+    pub(crate) run_type: String,
+    pub(crate) lease: Lease,
+    phase: watch::Sender<Phase>,
+    addressee: Mutex<Option<Addressee>>,
+}
+
+impl Run {
+    /// Holds a document whose claim began at `began`; heartbeats start.
+    ///
+    /// # Errors
+    /// The reason why the document cannot be read, and its lease.
+    pub(crate) fn hold(context: Context, document: QueueDocument, began: Instant) -> Result<Run, Unreadable> {
+        let lease = Lease::keep(&context.heart, &document, &context.options.worker_id, began);
+        let missing = |field: &str| format!("{field} is missing or of the wrong type");
+        let read = || {
+            let analysis_id = document.analysis_id().ok_or_else(|| missing("analysis_id"))?;
+            let structure_id = document.structure_id().ok_or_else(|| missing("structure_id"))?;
+            let run_type = document.run_type().ok_or_else(|| missing("type"))?.to_owned();
+            Ok((AnalysisKey { structure_id, analysis_id }, run_type))
+        };
+        match read() {
+            Err(reason) => Err(Unreadable { context, document, reason, lease }),
+            Ok((key, run_type)) => Ok(Run {
+                context,
+                document,
+                key,
+                run_type,
+                lease,
+                phase: watch::Sender::new(Phase::Working),
+                addressee: Mutex::new(None),
+            }),
+        }
+    }
+
+    /// What a mark of this run writes, and what its later writes to the analysis look for.
+    pub(crate) fn mark(&self) -> Mark {
+        let Own { id, fence } = self.lease.own();
+        Mark { queue_id: id, fence, run_type: self.run_type.clone() }
+    }
+
+    /// `_id` of the queue document.
+    pub(crate) fn id(&self) -> &Id {
+        &self.document.id
+    }
+
+    pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    /// Waits for `step` as long as the document is held.
+    pub(crate) async fn held<T>(&self, step: impl Future<Output = StoreResult<T>>) -> Result<T, Halt> {
+        tokio::select! {
+            biased;
+            end = self.lease.ended() => Err(end.into()),
+            answer = step => answer.map_err(Halt::Store),
+        }
+    }
+
+    /// Calls the queue for the own document, again and again while it is held.
+    pub(crate) async fn queue<T: Send + 'static, F>(
+        &self,
+        doing: &'static str,
+        operation: impl Fn(Arc<dyn RunQueue>, Own) -> F,
+    ) -> Result<T, Halt>
+    where
+        F: Future<Output = StoreResult<T>> + Send + 'static,
+    {
+        let call = || operation(self.context.stores.queue.clone(), self.lease.own());
+        self.held(self.context.retry.call(doing, call)).await
+    }
+
+    /// Calls any store, again and again.
+    pub(crate) async fn call<T: Send + 'static, F>(
+        &self,
+        doing: &'static str,
+        operation: impl Fn(Stores, AnalysisKey) -> F,
+    ) -> StoreResult<T>
+    where
+        F: Future<Output = StoreResult<T>> + Send + 'static,
+    {
+        let call = || operation(self.context.stores.clone(), self.key.clone());
+        self.context.retry.call(doing, call).await
+    }
+
+    /// The own document as it is now; a halt if it is gone or somebody else's.
+    pub(crate) async fn find(&self) -> Result<QueueDocument, Halt> {
+        let find = |queue: Arc<dyn RunQueue>, own: Own| async move {
+            match queue.find_own(&own).await? {
+                Some(document) => Ok(Ok(document)),
+                None if queue.find(&own.id).await?.is_some() => Ok(Err(Halt::Lost)),
+                None => Ok(Err(Halt::Gone)),
+            }
+        };
+        self.queue("read the own queue document", find).await?
+    }
+
+    /// The analysis as it is now.
+    pub(crate) async fn find_analysis(&self) -> Result<Option<Analysis>, Halt> {
+        let find = |stores: Stores, key: AnalysisKey| async move { stores.analyses.find(&key).await };
+        self.held(self.call("read the analysis", find)).await
+    }
+
+    /// Learns whom messages go to: tenant and user of the analysis, or else the tenant of the structure.
+    pub(crate) async fn learn_addressee(&self, analysis: Option<&Analysis>) {
+        let Some(user_id) = analysis.and_then(Analysis::user_id) else { return };
+        let tenant_id = match analysis.and_then(Analysis::tenant_id) {
+            Some(tenant_id) => Some(tenant_id),
+            None => {
+                let structure =
+                    |stores: Stores, key: AnalysisKey| async move { stores.catalog.structure(&key.structure_id).await };
+                let found = self.held(self.call("read the structure", structure)).await;
+                found.ok().flatten().and_then(|structure| structure.tenant_id)
+            }
+        };
+        let addressee = tenant_id.map(|tenant_id| Addressee { tenant_id, user_id });
+        *self.addressee.lock().unwrap_or_else(PoisonError::into_inner) = addressee;
+    }
+
+    /// The message about a status; `None`: nobody to send it to.
+    pub(crate) fn message(&self, status: Status) -> Option<StatusMessage> {
+        let addressee = (*self.addressee.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(StatusMessage {
+            tenant_id: addressee.tenant_id,
+            user_id: addressee.user_id,
+            document_id: self.key.analysis_id.to_string(),
+            run_type: self.run_type.clone(),
+            status,
+        })
+    }
+
+    /// An outcome under the own fence.
+    pub(crate) fn outcome(&self, status: Status) -> Outcome {
+        Outcome { status, fence: self.lease.own().fence, results: None, error: None }
+    }
+}
+
+/// A claimed document that no run can be made of.
+pub(crate) struct Unreadable {
+    pub(crate) context: Context,
+    pub(crate) document: QueueDocument,
+    pub(crate) reason: String,
+    pub(crate) lease: Lease,
+}

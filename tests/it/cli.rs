@@ -1,0 +1,431 @@
+//! What the program says and how it ends, for good input and for every kind of bad input: one sentence that names
+//! what is wrong, the exit code that belongs to it, never a panic.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// A folder to work in and the program, with an empty environment.
+struct Shell {
+    folder: TempDir,
+    variables: Vec<(&'static str, &'static str)>,
+}
+
+/// What a command left.
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Shell {
+    fn new() -> Shell {
+        Shell { folder: tempfile::tempdir().unwrap(), variables: Vec::new() }
+    }
+
+    fn with(mut self, name: &'static str, value: &'static str) -> Shell {
+        self.variables.push((name, value));
+        self
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file into the folder.
+    fn file(self, name: &str, content: impl AsRef<[u8]>) -> Shell {
+        fs::write(self.path().join(name), content).unwrap();
+        self
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oma-worker"));
+        command.env_clear().envs(self.variables.iter().copied()).current_dir(self.path()).stdin(Stdio::null());
+        command.args(line.split_whitespace());
+        command
+    }
+
+    fn run(&self, line: &str) -> Ended {
+        let Output { status, stdout, stderr } = self.command(line).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ended { code: status.code().expect("the program ends by itself"), stdout: text(stdout), stderr: text(stderr) }
+    }
+
+    /// The command fails with this exit code and a message that has all of these parts.
+    #[track_caller]
+    fn fails(&self, line: &str, code: i32, parts: &[&str]) {
+        let ended = self.run(line);
+        let said = &ended.stderr;
+        assert_eq!(ended.code, code, "`{line}` said: {said}");
+        assert!(said.lines().any(|l| l.starts_with("oma-worker: ")), "`{line}` has no prefix: {said}");
+        assert!(!said.contains("panicked"), "`{line}` panics: {said}");
+        assert!(!said.contains('\u{1b}'), "`{line}` colours what no terminal shows: {said}");
+        assert_eq!(ended.stdout, "", "`{line}` prints a result all the same");
+        for part in parts {
+            assert!(said.to_lowercase().contains(&part.to_lowercase()), "`{line}` does not say {part:?}: {said}");
+        }
+    }
+}
+
+/// Two channels of a deterministic noise with a header, `samples` rows.
+fn record(samples: usize) -> String {
+    // A linear congruential generator (Numerical Recipes): any broadband signal will do.
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f64::from(state) / f64::from(u32::MAX) - 0.5
+    };
+    let rows = (0..samples).map(|_| format!("{:.6},{:.6}\n", next(), next()));
+    std::iter::once("a,b\n".to_owned()).chain(rows).collect()
+}
+
+mod files {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_named() {
+        Shell::new().file("r.csv", "").fails("analyze r.csv --method fdd --fs 100", 1, &["r.csv", "empty"]);
+    }
+
+    #[test]
+    fn a_header_without_rows_is_no_record() {
+        Shell::new().file("r.csv", "a,b\n").fails("analyze r.csv --method fdd --fs 100", 1, &["r.csv", "header"]);
+    }
+
+    #[test]
+    fn text_in_the_middle_is_found_with_its_line() {
+        let text = record(500).replacen("\n0.", "\n0.1,oops\n0.", 3);
+        Shell::new().file("r.csv", text).fails("analyze r.csv --method fdd --fs 100", 1, &["r.csv", "oops", "line"]);
+    }
+
+    #[test]
+    fn a_channel_without_a_number_is_named() {
+        let rows = "nan,nan\n".repeat(4000);
+        Shell::new().file("r.csv", format!("a,b\n{rows}")).fails(
+            "analyze r.csv --method ssi-cov --fs 100",
+            1,
+            &["channel \"a\"", "every value"],
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        Shell::new().fails("analyze gone.csv --method fdd --fs 100", 1, &["gone.csv", "no such file"]);
+    }
+
+    #[test]
+    fn a_folder_is_no_record() {
+        let shell = Shell::new();
+        fs::create_dir(shell.path().join("r.csv")).unwrap();
+        shell.fails("analyze r.csv --method fdd --fs 100", 1, &["r.csv", "directory"]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_npy_are_said_to_be_none() {
+        Shell::new().file("r.npy", [0_u8, 159, 146, 150]).fails(
+            "analyze r.npy --method fdd --fs 100",
+            1,
+            &["r.npy", "NPY"],
+        );
+    }
+
+    #[test]
+    fn a_record_without_time_needs_a_sampling_rate() {
+        Shell::new().file("r.csv", record(4000)).fails("analyze r.csv --method fdd", 1, &["--fs"]);
+    }
+}
+
+mod parameters {
+    use super::*;
+
+    #[test]
+    fn a_record_shorter_than_a_segment_is_said_with_both_lengths() {
+        Shell::new().file("r.csv", record(300)).fails(
+            "analyze r.csv --method fdd --fs 100 --set segment_length=1024",
+            1,
+            &["300", "1024", "segment_length"],
+        );
+    }
+
+    #[test]
+    fn a_record_shorter_than_the_lags_is_said_with_both_lengths() {
+        Shell::new().file("r.csv", record(300)).fails(
+            "analyze r.csv --method ssi-cov --fs 100 --set block_rows=200",
+            1,
+            &["300", "block_rows", "200"],
+        );
+    }
+
+    #[test]
+    fn an_order_that_the_matrix_does_not_have_is_said_with_its_limit() {
+        Shell::new().file("r.csv", record(4000)).fails(
+            "analyze r.csv --method ssi-cov --fs 100 --set block_rows=5 --set order_max=60",
+            1,
+            &["order_max is 60", "at most 8", "block_rows"],
+        );
+    }
+
+    #[test]
+    fn a_band_beyond_nyquist_is_said_with_the_limit() {
+        let shell = Shell::new().file("r.csv", record(4000));
+        let parts = ["band_high_hz", "80", "50"];
+        shell.fails("analyze r.csv --method fdd --fs 100 --set band_high_hz=80", 1, &parts);
+        shell.fails("analyze r.csv --method ssi-cov --fs 100 --set band_high_hz=80", 1, &parts);
+    }
+
+    #[test]
+    fn a_sampling_rate_is_above_zero() {
+        let shell = Shell::new().file("r.csv", record(300));
+        for fs in ["-100", "0", "NaN", "inf", "fast"] {
+            shell.fails(&format!("analyze r.csv --method fdd --fs {fs}"), 2, &["--fs", fs, "above 0"]);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_by_the_nearest_known_one() {
+        let shell = Shell::new().file("r.csv", record(300)).file("p.json", r#"{"ssi": {"blok_rows": 20}}"#);
+        for extra in ["--set blok_rows=20", "--parameters p.json"] {
+            let line = format!("analyze r.csv --method ssi-cov --fs 100 {extra}");
+            shell.fails(&line, 2, &["blok_rows", "did you mean", "block_rows"]);
+        }
+        shell.fails("analyze r.csv --method fdd --fs 100 --set blok_rows=2", 2, &["did you mean \"block_rows\""]);
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_named() {
+        let shell = Shell::new().file("r.csv", record(300));
+        shell.fails(
+            "analyze r.csv --method ssi-cov --fs 100 --set order_max=many",
+            2,
+            &["order_max", "many", "whole number"],
+        );
+        shell.fails("analyze r.csv --method ssi-cov --fs 100 --set weighting=best", 2, &["weighting", "best", "upc"]);
+        shell.fails("analyze r.csv --method ssi-cov --fs 100 --set order_max=-4", 2, &["order_max", "-4"]);
+    }
+
+    #[test]
+    fn channels_that_the_record_does_not_have_are_named_with_those_that_it_has() {
+        let shell = Shell::new().file("r.csv", record(4000));
+        shell.fails("analyze r.csv --method fdd --fs 100 --channels ghost", 1, &["ghost"]);
+        shell.fails("analyze r.csv --method ssi-cov --fs 100 --reference-channels ghost", 1, &["reference", "ghost"]);
+    }
+
+    #[test]
+    fn a_parameter_file_must_hold_an_object() {
+        let shell = Shell::new().file("r.csv", record(300)).file("p.json", "[1, 2]");
+        shell.fails("analyze r.csv --method fdd --parameters p.json", 2, &["p.json", "object"]);
+        shell.fails("analyze r.csv --method fdd --parameters gone.json", 2, &["gone.json", "no such file"]);
+    }
+}
+
+mod usage {
+    use super::*;
+
+    #[test]
+    fn wrong_names_are_answered_by_the_nearest() {
+        let shell = Shell::new();
+        shell.fails("analyse r.csv", 2, &["analyse", "analyze"]);
+        shell.fails("analyze r.csv --method efdd", 2, &["efdd", "fdd, ssi-cov"]);
+        shell.fails("analyze r.csv --method fdd --repot x", 2, &["--repot", "--report"]);
+    }
+
+    #[test]
+    fn a_gpu_is_refused_with_the_reason() {
+        let parts = ["gpu", "no GPU backend is built into this version"];
+        Shell::new().fails("analyze r.csv --method fdd --backend gpu", 2, &parts);
+        Shell::new().with("OMA_BACKEND", "gpu").fails("run --embedded w", 2, &parts);
+    }
+
+    #[test]
+    fn no_command_shows_the_help_and_is_a_mistake() {
+        let ended = Shell::new().run("");
+        assert_eq!(ended.code, 2);
+        assert!(ended.stderr.contains("oma-worker demo"));
+        assert_eq!(ended.stdout, "");
+    }
+
+    #[test]
+    fn help_teaches_on_standard_output() {
+        for command in ["", "run", "demo", "analyze", "enqueue", "abort", "status", "check"] {
+            let ended = Shell::new().run(&format!("{command} --help"));
+            assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{command}");
+            assert!(ended.stdout.contains("Example"), "{command} --help shows no example");
+            assert!(!ended.stdout.contains('\u{1b}'), "{command} --help is coloured");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_leaves_early_is_no_failure() {
+        let shell = Shell::new();
+        let mut child = shell.command("analyze --help").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stderr.is_empty());
+    }
+}
+
+mod settings {
+    use super::*;
+
+    #[test]
+    fn all_faults_of_the_environment_are_reported_together() {
+        Shell::new()
+            .with("SLEEP_TIME", "soon")
+            .with("OMA_LEASE_SECONDS", "0")
+            .with("OMA_MAX_ATTEMPTS", "many")
+            .with("OMA_LOG_FORMAT", "xml")
+            .fails(
+                "run --embedded w",
+                2,
+                &["SLEEP_TIME", "soon", "OMA_LEASE_SECONDS", "OMA_MAX_ATTEMPTS", "text or json"],
+            );
+    }
+
+    #[test]
+    fn an_env_file_is_read_and_the_environment_wins() {
+        let file = "SLEEP_TIME=soon\nOMA_MAX_ATTEMPTS=many\n";
+        let shell = Shell::new().file(".env", file).with("OMA_MAX_ATTEMPTS", "none");
+        shell.fails("run --embedded w", 2, &["SLEEP_TIME is \"soon\"", "OMA_MAX_ATTEMPTS is \"none\""]);
+    }
+
+    #[test]
+    fn a_broken_env_file_is_named() {
+        Shell::new().file(".env", "this is no setting\n").fails("run --embedded w", 2, &[".env", "NAME=value"]);
+    }
+
+    #[test]
+    fn a_log_folder_that_cannot_be_written_is_named() {
+        let shell = Shell::new().file("file", "").with("LOGS_PATH", "file/logs");
+        shell.fails("analyze r.csv --method fdd", 2, &["LOGS_PATH", "file/logs"]);
+    }
+
+    #[test]
+    fn without_a_workspace_the_worker_says_what_it_can_do() {
+        Shell::new().fails("run", 2, &["--embedded", "servers"]);
+    }
+}
+
+mod workspace {
+    use super::*;
+    use oma_worker::stores::documents::Id;
+    use oma_worker::stores::embedded::Embedded;
+    use serde_json::json;
+
+    const GHOST: &str = "65e08e66bfe58ba848bccee0";
+
+    /// A workspace `w` with one structure and one analysis.
+    fn workspace(shell: &Shell) -> (Embedded, Id) {
+        let folder = shell.path().join("w");
+        block_on(async {
+            let workspace = Embedded::create(&folder).await.unwrap();
+            let structure = workspace.insert_structure(&json!({"name": "s", "mysql_id": 43})).await.unwrap();
+            let body = json!({"tenant_id": 9, "user_id": 7, "name": "a"});
+            let analysis = workspace.insert_analysis(&structure, &body).await.unwrap();
+            (workspace, analysis)
+        })
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Runtime::new().unwrap().block_on(future)
+    }
+
+    /// Works off what is queued and returns the analysis as `status` shows it.
+    fn work_off(shell: &Shell) -> serde_json::Value {
+        let run = shell.run("run --embedded w --exit-when-idle 0.2 --sleep-time 0.05");
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+        serde_json::from_str(&shell.run("status --embedded w --json").stdout).unwrap()
+    }
+
+    #[test]
+    fn a_folder_without_a_workspace_is_no_workspace() {
+        let shell = Shell::new();
+        for line in ["run --embedded w", "status --embedded w"] {
+            shell.fails(line, 2, &["w", "no workspace", "demo --dir"]);
+        }
+        shell.fails(&format!("abort --embedded w --analysis {GHOST}"), 2, &["no workspace"]);
+        assert!(!shell.path().join("w").exists());
+    }
+
+    #[test]
+    fn a_malformed_id_and_an_unknown_type_are_refused() {
+        let shell = Shell::new();
+        workspace(&shell);
+        shell.fails("enqueue --embedded w --analysis 12 --type SSI", 2, &["12", "24 hexadecimal digits"]);
+        let line = format!("enqueue --embedded w --analysis {GHOST} --type MODES");
+        shell.fails(&line, 2, &["MODES", "PREPROCESSING, FDD, SSI"]);
+    }
+
+    #[test]
+    fn a_missing_analysis_is_named_with_where_to_look() {
+        let shell = Shell::new();
+        workspace(&shell);
+        for command in ["enqueue --type SSI", "abort"] {
+            let line = format!("{command} --embedded w --analysis {GHOST}");
+            shell.fails(&line, 1, &[GHOST, "status --embedded w"]);
+        }
+    }
+
+    #[test]
+    fn a_structure_without_active_channels_ends_in_error_and_the_worker_lives_on() {
+        let shell = Shell::new();
+        let (_, analysis) = workspace(&shell);
+        for run_type in ["PREPROCESSING", "FDD", "SSI"] {
+            let queued = shell.run(&format!("enqueue --embedded w --analysis {analysis} --type {run_type}"));
+            assert_eq!(queued.code, 0, "{}", queued.stderr);
+        }
+        let status = work_off(&shell);
+        let body = &status["analyses"][0]["analysis"];
+        assert_eq!(body["status_by_type"], json!({"PREPROCESSING": "ERROR", "FDD": "ERROR", "SSI": "ERROR"}));
+        assert!(body["error"]["message"].as_str().unwrap().contains("no active channel"), "{body}");
+        assert_eq!(status["analyses"][0]["queue"], json!([]));
+    }
+
+    #[test]
+    fn documents_that_make_no_sense_end_in_error_or_as_dead_letters() {
+        let shell = Shell::new();
+        let (workspace, analysis) = workspace(&shell);
+        let structure = block_on(workspace.structure_of(&analysis)).unwrap().unwrap();
+        let documents = [
+            // An unknown type: the run ends in ERROR.
+            json!({"status": "QUEUED", "structure_id": structure, "analysis_id": analysis, "type": "MODES"}),
+            // A malformed id, a missing analysis, a missing structure: nobody to tell.
+            json!({"status": "QUEUED", "structure_id": structure, "analysis_id": 12, "type": "SSI"}),
+            json!({"status": "QUEUED", "structure_id": structure, "analysis_id": GHOST, "type": "SSI"}),
+            json!({"status": "QUEUED", "structure_id": GHOST, "analysis_id": GHOST, "type": "SSI"}),
+        ];
+        for document in &documents {
+            block_on(workspace.insert_queue_document(document)).unwrap();
+        }
+        let status = work_off(&shell);
+        assert_eq!(status["dead"].as_array().unwrap().len(), 3, "{status}");
+        let body = &status["analyses"][0]["analysis"];
+        assert_eq!(body["status"], "ERROR", "{body}");
+        assert!(body["error"]["message"].as_str().unwrap().contains("MODES"), "{body}");
+        assert!(block_on(workspace.queue_documents()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn check_says_what_is_well_and_what_is_not() {
+        let shell = Shell::new();
+        workspace(&shell);
+        let well = shell.run("check --embedded w");
+        assert_eq!(well.code, 0, "{}", well.stdout);
+        assert!(well.stdout.contains("1 analyses, 0 queued"), "{}", well.stdout);
+        let ill = shell.run("check --embedded gone --sleep-time never");
+        assert_eq!(ill.code, 1);
+        for part in ["SLEEP_TIME", "no workspace", "FAIL"] {
+            assert!(ill.stdout.contains(part), "{part} is missing in {}", ill.stdout);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_noticed() {
+        let shell = Shell::new().with("OMA_LEASE_SECOND", "60");
+        let ended = shell.run("check");
+        assert_eq!(ended.code, 1);
+        assert!(ended.stdout.contains("OMA_LEASE_SECONDS"), "{}", ended.stdout);
+    }
+}
