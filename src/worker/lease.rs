@@ -3,7 +3,8 @@
 //! A claim holds for `lease` after the last heartbeat. Heartbeats go out every lease/4 from a [`Heart`], which in
 //! production has a thread, a runtime and a connection of its own, so that a computation on every core cannot starve
 //! it. All limits here are measured from the moment at which the last matched heartbeat *began*, which is before the
-//! store's clock read its time, so they end before the lease does.
+//! store's clock read its time, so they end before the lease does; a store's clock that steps forward by more than a
+//! quarter of a lease breaks that.
 
 use super::retry::{Retry, bounded};
 use crate::model::run::Status;

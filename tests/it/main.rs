@@ -1,4 +1,5 @@
-//! tests
+//! The integration tests: one binary, a module a subject.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 /// Each promise of each port, against every implementation.
 mod contract;
