@@ -1,7 +1,7 @@
 //! Property test of the write protocol: seeded histories of two or three workers on a paused clock.
 //!
-//! A history has one to three runs an analysis; workers that crash before and after writes, come back, and are paused
-//! for longer than a lease; calls that fail or hang before and after their effect; a broker that is down; a clock that
+//! A history has one to three runs an analysis; workers that crash before and after writes, are shut down, come back,
+//! and are paused for longer than a lease; calls that fail or hang before and after their effect; a broker that is down; a clock that
 //! steps; aborts, and an API that deletes documents. After a time the weather clears, and the oracle looks at what is left.
 
 use crate::support::flaky::{Dice, Flaky, Process, Rates, Weather};
@@ -171,10 +171,21 @@ async fn keep_alive(number: usize, seed: u64, memory: Memory, weather: Weather, 
         let compute = Arc::new(Fake { memory: memory.clone(), dice: weather.dice.clone() });
         let stores = process.stores();
         let worker = Worker::new(stores.clone(), Heart::here(stores.queue), options, compute);
+        let shutdown = Shutdown::new();
+        let signals = async {
+            if weather.dice.happens(0.6) {
+                std::future::pending::<()>().await;
+            }
+            loop {
+                sleep(weather.dice.duration(LEASE * 4)).await;
+                shutdown.request();
+            }
+        };
         tokio::select! {
             biased;
             () = process.died() => {}
-            _ = worker.run(Shutdown::new()) => {}
+            _ = worker.run(shutdown.clone()) => {}
+            () = signals => {}
         }
         sleep(weather.dice.duration(LEASE * 2)).await;
     }
@@ -256,24 +267,45 @@ fn every_history_ends_well() {
     assert!(red.is_empty(), "{} histories are red, the first: {:#?}", red.len(), &red[..red.len().min(5)]);
 }
 
-fn turns_red(broken: Broken) {
-    let red = red(0..60, Some(broken));
+/// The oracle must see it when a store leaves out a part of a filter: the histories would prove nothing otherwise.
+fn turns_red(broken: Broken, histories: u64) {
+    let red = red(0..histories, Some(broken));
     let seeds: Vec<u64> = red.iter().map(|(seed, _)| *seed).collect();
-    eprintln!("without {broken:?} {} of 60 histories are red, seeds {seeds:?}", seeds.len());
-    assert!(!red.is_empty(), "the oracle does not miss {broken:?}");
+    eprintln!("without {broken:?} {} of {histories} histories are red, seeds {seeds:?}", seeds.len());
+    assert!(!red.is_empty(), "nothing is wrong without {broken:?}");
 }
 
 #[test]
-fn the_oracle_is_red_without_the_fence() {
-    turns_red(Broken::Fence);
+fn without_the_fence_histories_go_wrong() {
+    turns_red(Broken::Fence, 200);
 }
 
 #[test]
-fn the_oracle_is_red_without_the_date_guard() {
-    turns_red(Broken::DateGuard);
+fn without_the_date_guard_histories_go_wrong() {
+    turns_red(Broken::DateGuard, 60);
 }
 
 #[test]
-fn the_oracle_is_red_without_the_commit_condition() {
-    turns_red(Broken::CommitCondition);
+fn without_the_commit_condition_histories_go_wrong() {
+    turns_red(Broken::CommitCondition, 200);
+}
+
+#[test]
+fn without_the_order_of_documents_histories_go_wrong() {
+    turns_red(Broken::OlderFirst, 60);
+}
+
+#[test]
+fn without_the_order_of_outcomes_histories_go_wrong() {
+    turns_red(Broken::EarlierOutcome, 200);
+}
+
+#[test]
+fn without_the_pulled_entry_histories_go_wrong() {
+    turns_red(Broken::PulledEntry, 200);
+}
+
+#[test]
+fn without_the_holder_on_the_analysis_histories_go_wrong() {
+    turns_red(Broken::QueueId, 200);
 }
