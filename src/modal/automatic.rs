@@ -73,6 +73,10 @@ const ORDERS: usize = 24;
 const TRIPLETS: f64 = 1.3;
 const TRIPLETS_ADD: usize = 8;
 
+/// A cluster whose shape is expected to have a MAC below 0.85 with any true one is a region of modes that the record
+/// cannot tell apart, not a mode.
+const MOST_MAC_LOSS: f64 = 0.15;
+
 /// What automatic SSI found.
 #[derive(Debug, Clone)]
 pub struct Identified {
@@ -347,7 +351,12 @@ impl LevelTask<'_> {
             derivatives: derivatives.as_ref(),
             measured: &measured,
         };
-        let modes = selection.modes.par_iter().map(|mode| context.mode(mode, &found, setting)).collect();
+        let modes: Vec<Mode> = selection.modes.par_iter().map(|mode| context.mode(mode, &found, setting)).collect();
+        let determined = |mode: &Mode| mode.expected_mac_loss.is_none_or(|loss| loss <= MOST_MAC_LOSS);
+        for (_, selected) in modes.iter().zip(&selection.modes).filter(|(mode, _)| !determined(mode)) {
+            selected.members.iter().for_each(|&(o, p)| selection.verdicts[o][p] = Verdict::Shape);
+        }
+        let modes = modes.into_iter().filter(determined).collect();
         Ok(Level { sampling_rate_hz: setting.sampling_rate_hz, report, orders: found, selection, modes })
     }
 

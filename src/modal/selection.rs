@@ -73,6 +73,8 @@ pub enum Verdict {
     SecondInOrder,
     /// The cluster lacks support in the other orders.
     Support,
+    /// The shape is not determined: the modes around cannot be told apart.
+    Shape,
     /// The decimation level is not responsible for the frequency.
     OtherLevel,
 }
@@ -91,6 +93,7 @@ impl Verdict {
             Verdict::NoCluster => "no_cluster",
             Verdict::SecondInOrder => "second_in_order",
             Verdict::Support => "support",
+            Verdict::Shape => "shape",
             Verdict::OtherLevel => "other_level",
         }
     }

@@ -87,15 +87,6 @@ impl Score {
             };
             self.found += 1;
             let found = &modes[j];
-            let loss = found.expected_mac_loss.unwrap_or(f64::NAN);
-            if loss > 0.02 {
-                println!(
-                    "  ok {:.2} Hz loss {loss:.3} MAC {:.4} rho {:.1}",
-                    found.frequency_hz,
-                    likeness(&truth[i], found),
-                    found.rho.unwrap()
-                );
-            }
             let df = found.frequency_hz - truth[i].frequency_hz;
             let dxi = found.damping_ratio.unwrap() - truth[i].damping_ratio;
             self.frequency += (df / truth[i].frequency_hz / bound.frequency).powi(2);
@@ -153,9 +144,12 @@ fn run(seeds: std::ops::Range<u64>) -> Score {
     score
 }
 
+/// Sixty chains; other ones with OMA_FIRST_SEED.
 #[test]
-fn chains_scratch() {
-    let from: u64 = std::env::var("FROM").unwrap().parse().unwrap();
-    let to: u64 = std::env::var("TO").unwrap().parse().unwrap();
-    run(from..to);
+fn identifiable_modes_of_sixty_chains_are_found_and_hardly_any_other() {
+    let first = std::env::var("OMA_FIRST_SEED").map_or(2000, |seed| seed.parse().unwrap());
+    let score = run(first..first + 60);
+    assert!(score.found as f64 >= 0.99 * score.identifiable as f64, "{score:?}");
+    assert!(score.spurious as f64 <= 0.01 * score.modes as f64, "{score:?}");
+    assert!(score.extra as f64 <= 0.02 * score.modes as f64, "{score:?}");
 }

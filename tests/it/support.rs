@@ -1,12 +1,14 @@
 //! What several test modules share.
 
-pub mod identifiable;
-pub mod naive;
-pub mod real_data;
-
 /// A worker's view of the stores in which calls fail, hang, and processes die.
 pub(crate) mod flaky;
+/// The Cramér–Rao bounds of a chain's modes.
+pub(crate) mod identifiable;
 /// All six ports in memory, on tokio's clock, with a log of everything that took effect.
 pub(crate) mod memory_stores;
+/// Textbook forms.
+pub(crate) mod naive;
 /// What must be true after any history.
 pub(crate) mod oracle;
+/// Measured and simulated records outside the project.
+pub(crate) mod real_data;

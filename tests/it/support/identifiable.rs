@@ -14,17 +14,17 @@ const NEIGHBOURS: usize = 5;
 
 /// Bounds of one mode.
 #[derive(Debug, Clone)]
-pub struct Bound {
+pub(crate) struct Bound {
     /// Standard deviation of the frequency over the frequency.
-    pub frequency: f64,
+    pub(crate) frequency: f64,
     /// Standard deviation of the damping ratio over the damping ratio.
-    pub damping: f64,
+    pub(crate) damping: f64,
     /// Expected 1 − MAC of the measured shape.
-    pub loss: f64,
+    pub(crate) loss: f64,
 }
 
 impl Bound {
-    pub fn identifiable(&self) -> bool {
+    pub(crate) fn identifiable(&self) -> bool {
         self.damping < 0.3 && self.loss < 0.01
     }
 }
@@ -68,7 +68,7 @@ fn grid(modes: &[ExactMode], fs: f64) -> Vec<(f64, f64)> {
 }
 
 /// The bounds of every mode of `chain` in a record like `measurement`.
-pub fn bounds(chain: &ShearChain, measurement: &Measurement) -> Vec<Bound> {
+pub(crate) fn bounds(chain: &ShearChain, measurement: &Measurement) -> Vec<Bound> {
     let modes = chain.modes();
     let (m, l) = (modes.len(), measurement.dofs.len());
     let fs = measurement.sampling_rate_hz;

@@ -4,7 +4,14 @@ use nalgebra::{Complex, DMatrix, DVector};
 use std::f64::consts::PI;
 
 /// P_m = Σ_t y(t+m) y_ref(t)ᵀ for t in `from..to`, t + m below `end`.
-pub fn lag_product(y: &[Vec<f32>], references: &[usize], m: usize, from: usize, to: usize, end: usize) -> DMatrix<f64> {
+pub(crate) fn lag_product(
+    y: &[Vec<f32>],
+    references: &[usize],
+    m: usize,
+    from: usize,
+    to: usize,
+    end: usize,
+) -> DMatrix<f64> {
     DMatrix::from_fn(y.len(), references.len(), |i, j| {
         let product = |t: usize| f64::from(y[i][t + m]) * f64::from(y[references[j]][t]);
         (from..to).filter(|t| t + m < end).map(product).sum()
@@ -12,7 +19,7 @@ pub fn lag_product(y: &[Vec<f32>], references: &[usize], m: usize, from: usize, 
 }
 
 /// H_ab = (1/N) Σ_t y(t+q+a) y_ref(t+q−1−b)ᵀ, N = samples − 2q + 1.
-pub fn hankel(y: &[Vec<f32>], references: &[usize], q: usize) -> DMatrix<f64> {
+pub(crate) fn hankel(y: &[Vec<f32>], references: &[usize], q: usize) -> DMatrix<f64> {
     let n = y[0].len() - 2 * q + 1;
     let (l, r) = (y.len(), references.len());
     DMatrix::from_fn(q * l, q * r, |row, column| {
@@ -22,7 +29,7 @@ pub fn hankel(y: &[Vec<f32>], references: &[usize], q: usize) -> DMatrix<f64> {
 }
 
 /// One-sided cross-spectral density matrix at line `k` by the definition of the transform.
-pub fn welch_line(y: &[Vec<f32>], fs: f64, n: usize, hop: usize, k: usize) -> DMatrix<Complex<f64>> {
+pub(crate) fn welch_line(y: &[Vec<f32>], fs: f64, n: usize, hop: usize, k: usize) -> DMatrix<Complex<f64>> {
     let window: Vec<f64> = (0..n).map(|t| 0.5 - 0.5 * (2.0 * PI * t as f64 / n as f64).cos()).collect();
     let power: f64 = window.iter().map(|w| w * w).sum();
     let starts: Vec<usize> = (0..).map(|s| s * hop).take_while(|s| s + n <= y[0].len()).collect();
