@@ -3,7 +3,8 @@
 //! A claim holds for `lease` after the last heartbeat. Heartbeats go out every lease/4 from a [`Heart`], which in
 //! production has a thread, a runtime and a connection of its own, so that a computation on every core cannot starve
 //! it. All limits here are measured from the moment at which the last matched heartbeat *began*, which is before the
-//! store's clock read its time, so they end before the lease does.
+//! store's clock read its time, so they end before the lease does; a store's clock that steps forward by more than a
+//! quarter of a lease breaks that.
 
 use super::retry::{Retry, bounded};
 use crate::model::run::Status;
@@ -236,4 +237,54 @@ async fn judge(queue: &Arc<dyn RunQueue>, shared: &Shared, limit: Duration) -> J
         tracing::debug!(error = %error, "no answer why a heartbeat did not match");
         Judgement::Goes
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stores::documents::Id;
+
+    /// A lease of a minute without heartbeats, claimed now.
+    fn lease() -> Lease {
+        let shared = Shared {
+            own: Mutex::new(Own { id: Id::fresh(), fence: 1 }),
+            worker_id: "w".into(),
+            length: Duration::from_secs(60),
+            confirmed: watch::Sender::new(Instant::now()),
+            end: watch::Sender::new(None),
+            turn: tokio::sync::Mutex::new(()),
+        };
+        Lease { shared: Arc::new(shared), _beats: AbortOnDropHandle::new(tokio::spawn(std::future::pending())) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_may_go_for_half_a_lease() {
+        let lease = lease();
+        tokio::time::advance(Duration::from_millis(29_999)).await;
+        assert!(lease.may_send());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!lease.may_send());
+        lease.renewed(Instant::now() - Duration::from_secs(29));
+        assert!(lease.may_send());
+        lease.renewed(Instant::now() - Duration::from_secs(30));
+        assert!(!lease.may_send());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_sure_for_three_quarters_of_it() {
+        let lease = lease();
+        tokio::time::advance(Duration::from_millis(44_999)).await;
+        assert!(lease.is_sure());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!lease.is_sure());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_lease_reaches_who_waits_for_it_before_and_after() {
+        let lease = lease();
+        let end = lease.shared.clone();
+        tokio::spawn(async move { end.end.send_replace(Some(End::Gone)) });
+        assert_eq!(lease.ended().await, End::Gone);
+        assert_eq!(lease.ended().await, End::Gone);
+    }
 }

@@ -1,16 +1,19 @@
 //! Step 2: the analysis becomes that of this run, or the document goes back, or to the dead letters.
 
+use super::abort::{AtWork, Watch};
 use super::lease::Lease;
-use super::run::{Context, Halt, Run};
+use super::run::{Context, Halt, Run, Unreadable};
 use crate::model::run::Status;
-use crate::stores::Stores;
-use crate::stores::documents::{Analysis, AnalysisKey, Holder, QueueDocument, Unsent};
+use crate::stores::documents::{Analysis, AnalysisKey, Holder, Own, QueueDocument, Unsent};
+use crate::stores::{RunQueue, Stores};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What became of the attempt to take the analysis.
-pub(crate) enum Marked {
-    /// It is ours; as it was before.
-    Held(Analysis),
+pub(crate) enum Marked<'a> {
+    /// It is ours; as it was before. From the mark on aborts count.
+    Held(Analysis, Watch<'a>),
     /// Another run of the analysis comes first.
     NotYet,
     /// There is no such analysis.
@@ -18,7 +21,7 @@ pub(crate) enum Marked {
 }
 
 /// Takes the analysis.
-pub(crate) async fn mark(run: &Run) -> Result<Marked, Halt> {
+pub(crate) async fn mark<'a>(run: &Run, at_work: &'a AtWork) -> Result<Marked<'a>, Halt> {
     // A holder whose document is gone, and since when that is known.
     let mut gone: Option<(Holder, Instant)> = None;
     loop {
@@ -60,24 +63,26 @@ pub(crate) async fn mark(run: &Run) -> Result<Marked, Halt> {
                 return Err(run.find().await.err().unwrap_or(Halt::Lost));
             }
         }
+        // Also an abort that comes while the answer is on its way is one after the mark.
+        let watch = at_work.watch(&run.key.analysis_id);
         if write_mark(run, take_over.then_some(holder)).await? {
             run.learn_addressee(Some(&analysis)).await;
-            return Ok(Marked::Held(analysis));
+            return Ok(Marked::Held(analysis, watch));
         }
         // Somebody wrote in between: from the top, at a pace that leaves the store some air.
-        run.held(async { Ok(tokio::time::sleep(run.context.retry.wait(0)).await) }).await?;
+        run.wait(tokio::time::sleep(run.context.retry.wait(0))).await?;
     }
 }
 
 async fn wait_until(run: &Run, time: Instant) -> Result<(), Halt> {
     // A lease is over once it has been exceeded, hence the millisecond.
-    let end = time + std::time::Duration::from_millis(1);
-    run.held(async { Ok(tokio::time::sleep_until(end).await) }).await
+    let end = time + Duration::from_millis(1);
+    run.wait(tokio::time::sleep_until(end)).await
 }
 
 async fn is_behind_an_older_one(run: &Run) -> Result<bool, Halt> {
     let analysis_id = run.key.analysis_id.clone();
-    let older = |queue: std::sync::Arc<dyn crate::stores::RunQueue>, own: crate::stores::documents::Own| {
+    let older = |queue: Arc<dyn RunQueue>, own: Own| {
         let analysis_id = analysis_id.clone();
         async move { queue.older_pending(&analysis_id, &own.id).await }
     };
@@ -117,12 +122,20 @@ pub(crate) async fn bury(context: &Context, document: &QueueDocument, lease: &Le
         let (queue, document, reason) = (queue.clone(), document.clone(), reason.to_owned());
         async move { queue.bury(&document, &reason).await }
     };
-    context.retry.call("write a dead letter", bury).await.map_err(Halt::Store)?;
+    context.here(context.retry.call("write a dead letter", bury)).await?;
     let remove = || {
         let (queue, own) = (queue.clone(), lease.own());
         async move { queue.remove(&own).await }
     };
-    context.retry.call("remove a dead letter from the queue", remove).await.map_err(Halt::Store)?;
+    context.here(context.retry.call("remove a dead letter from the queue", remove)).await?;
     context.count(|counts| counts.dead += 1);
     Ok(())
+}
+
+/// The same for a document that cannot even be read.
+pub(crate) async fn bury_unreadable(unreadable: &Unreadable) {
+    let Unreadable { context, document, reason, lease } = unreadable;
+    if let Err(halt) = bury(context, document, lease, reason).await {
+        tracing::warn!(document = %document.id, ?halt, "dead letter left to the next claimer");
+    }
 }

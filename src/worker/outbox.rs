@@ -34,7 +34,7 @@ pub(crate) async fn deliver(run: Arc<Run>) {
         let blocked = match step(&run, phase, &mut failures).await {
             Ok(None) => continue,
             Ok(Some(blocked)) => blocked,
-            Err(Halt::Lost | Halt::Gone) => return,
+            Err(Halt::Lost | Halt::Gone | Halt::Leaving) => return,
             Err(Halt::Store(error)) => {
                 tracing::warn!(document = %run.id(), error = %error, "outbox is not to be read for now");
                 failures += 1;
@@ -43,9 +43,9 @@ pub(crate) async fn deliver(run: Arc<Run>) {
         };
         let waited = match blocked {
             Blocked::Through => return,
-            Blocked::Pause(pause) => run.held(async { Ok(tokio::time::sleep(pause).await) }).await,
-            Blocked::Phase => run.held(async { Ok(phases.changed().await.unwrap_or_default()) }).await,
-            Blocked::Heartbeat => run.held(async { Ok(run.lease.next_heartbeat().await) }).await,
+            Blocked::Pause(pause) => run.wait(tokio::time::sleep(pause)).await,
+            Blocked::Phase => run.wait(async { drop(phases.changed().await) }).await,
+            Blocked::Heartbeat => run.wait(run.lease.next_heartbeat()).await,
         };
         if waited.is_err() {
             return;

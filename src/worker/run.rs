@@ -2,9 +2,9 @@
 
 use super::lease::{End, Heart, Lease};
 use super::retry::Retry;
-use super::{Counts, WorkerOptions};
+use super::{Counts, Shutdown, WorkerOptions};
 use crate::model::run::{Status, StatusMessage};
-use crate::stores::documents::{Analysis, AnalysisKey, Id, Outcome, Own, QueueDocument};
+use crate::stores::documents::{Analysis, AnalysisKey, Claimant, Id, Outcome, Own, QueueDocument};
 use crate::stores::{Mark, RunQueue, StoreError, StoreResult, Stores};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +19,10 @@ pub(crate) enum Halt {
     Lost,
     /// The document was deleted.
     Gone,
-    /// A store gave no answer for as long as the worker is willing to wait; the lease runs out and another one goes on.
+    /// A store gave no answer for as long as the worker is willing to wait.
     Store(StoreError),
+    /// The process has to end now.
+    Leaving,
 }
 
 impl From<End> for Halt {
@@ -58,12 +60,36 @@ pub(crate) struct Context {
     pub(crate) options: Arc<WorkerOptions>,
     pub(crate) retry: Retry,
     pub(crate) counts: Arc<Mutex<Counts>>,
+    pub(crate) shutdown: Shutdown,
 }
+
+/// What is left to say when the drain time is over must be said within this: release, its message, the offer. Together
+/// with the drain of 25 s it makes the 30 s that Kubernetes leaves a process by default.
+pub(crate) const LEAVE_GRACE: Duration = Duration::from_secs(5);
 
 impl Context {
     /// Counts something.
     pub(crate) fn count(&self, change: impl FnOnce(&mut Counts)) {
         change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Who claims here.
+    pub(crate) fn claimant(&self) -> Claimant {
+        let lease_ms = i64::try_from(self.options.lease.as_millis()).unwrap_or(i64::MAX);
+        Claimant { worker_id: self.options.worker_id.clone(), host: self.options.host.clone(), lease_ms }
+    }
+
+    /// Waits for `step` until the process has to end.
+    pub(crate) async fn here<T>(&self, step: impl Future<Output = StoreResult<T>>) -> Result<T, Halt> {
+        let leaving = async {
+            self.shutdown.expired(self.options.drain).await;
+            tokio::time::sleep(LEAVE_GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            answer = step => answer.map_err(Halt::Store),
+            () = leaving => Err(Halt::Leaving),
+        }
     }
 }
 
@@ -85,7 +111,7 @@ impl Run {
     ///
     /// # Errors
     /// The reason why the document cannot be read, and its lease.
-    pub(crate) fn hold(context: Context, document: QueueDocument, began: Instant) -> Result<Run, Unreadable> {
+    pub(crate) fn hold(context: Context, document: QueueDocument, began: Instant) -> Result<Run, Box<Unreadable>> {
         let lease = Lease::keep(&context.heart, &document, &context.options.worker_id, began);
         let missing = |field: &str| format!("{field} is missing or of the wrong type");
         let read = || {
@@ -95,7 +121,7 @@ impl Run {
             Ok((AnalysisKey { structure_id, analysis_id }, run_type))
         };
         match read() {
-            Err(reason) => Err(Unreadable { context, document, reason, lease }),
+            Err(reason) => Err(Box::new(Unreadable { context, document, reason, lease })),
             Ok((key, run_type)) => Ok(Run {
                 context,
                 document,
@@ -132,8 +158,26 @@ impl Run {
         tokio::select! {
             biased;
             end = self.lease.ended() => Err(end.into()),
-            answer = step => answer.map_err(Halt::Store),
+            answer = self.context.here(step) => answer,
         }
+    }
+
+    /// Waits for something else than a store as long as the document is held.
+    pub(crate) async fn wait(&self, event: impl Future<Output = ()>) -> Result<(), Halt> {
+        self.held(async {
+            event.await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Holds what there is until the document surely is still ours: while the last heartbeat that matched began more
+    /// than three quarters of a lease ago, for the next one.
+    pub(crate) async fn be_sure(&self) -> Result<(), Halt> {
+        while !self.lease.is_sure() {
+            self.wait(self.lease.next_heartbeat()).await?;
+        }
+        Ok(())
     }
 
     /// Calls the queue for the own document, again and again while it is held.
@@ -206,6 +250,21 @@ impl Run {
             run_type: self.run_type.clone(),
             status,
         })
+    }
+
+    /// Leaves the document to whoever holds it now, or to its lease.
+    pub(crate) fn leave(&self, halt: &Halt) {
+        let document = self.id();
+        match halt {
+            Halt::Lost | Halt::Gone => {
+                tracing::warn!(%document, "run lost to another worker");
+                self.context.count(|counts| counts.lost += 1);
+            }
+            Halt::Store(_) | Halt::Leaving => {
+                tracing::error!(%document, ?halt, "run left to its lease");
+                self.context.count(|counts| counts.abandoned += 1);
+            }
+        }
     }
 
     /// An outcome under the own fence.

@@ -1,12 +1,14 @@
 //! Steps 5 and 6 and their relatives: commit, settle, release, withdraw.
 
-use super::run::{Halt, Phase, Run};
+use super::run::{Context, Halt, Phase, Run};
+use super::{mark, outbox};
 use crate::model::run::Status;
-use crate::stores::Stores;
-use crate::stores::documents::{AnalysisKey, Outcome, QueueDocument};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use crate::stores::documents::{AnalysisKey, Outcome, Own, QueueDocument};
+use crate::stores::{RunQueue, Stores};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// What the own document says after a write that did not match.
@@ -29,10 +31,23 @@ async fn reread(run: &Run) -> Result<Reread, Halt> {
     }
 }
 
-/// Decides the end of the run. The outcome that stands may be another one: that of an earlier try.
+/// Decides the end of the run. The outcome that stands may be another one: that of an earlier try. However long the
+/// queue is down, what was computed is kept for it.
 pub(crate) async fn commit(run: &Run, outcome: &Outcome) -> Result<Outcome, Halt> {
     loop {
-        let write = |queue: std::sync::Arc<dyn crate::stores::RunQueue>, own| {
+        match try_commit(run, outcome).await {
+            Err(Halt::Store(error)) if error.is_transient() => {
+                tracing::warn!(document = %run.id(), error = %error, "commit waits for the queue");
+                run.wait(run.lease.next_heartbeat()).await?;
+            }
+            decided => return decided,
+        }
+    }
+}
+
+async fn try_commit(run: &Run, outcome: &Outcome) -> Result<Outcome, Halt> {
+    loop {
+        let write = |queue: Arc<dyn RunQueue>, own: Own| {
             let outcome = outcome.clone();
             async move { queue.commit(&own, &outcome).await }
         };
@@ -54,17 +69,9 @@ pub(crate) async fn settle(run: &Run, outcome: &Outcome) -> Result<(), Halt> {
         let (id, run_type, outcome) = (run.id().clone(), run.run_type.clone(), outcome.clone());
         async move { stores.analyses.settle(&key, &id, &run_type, &outcome).await }
     };
-    run.call("settle the analysis", write).await.map_err(Halt::Store)?;
+    run.context.here(run.call("settle the analysis", write)).await?;
     run.enter(Phase::Settled);
     Ok(())
-}
-
-/// Goes on with a document that was found with an outcome.
-pub(crate) async fn settle_claimed(run: &Run, document: &QueueDocument) -> Result<(), Halt> {
-    let Some(outcome) = &document.worker.outcome else { return Ok(()) };
-    let analysis = run.find_analysis().await?;
-    run.learn_addressee(analysis.as_ref()).await;
-    settle(run, outcome).await
 }
 
 /// What a release came to.
@@ -102,7 +109,7 @@ pub(crate) async fn release(run: &Run, wait: Duration) -> Result<Released, Halt>
         let mark = mark.clone();
         async move { stores.analyses.release(&key, &mark).await }
     };
-    run.call("release the analysis", write).await.map_err(Halt::Store)?;
+    run.context.here(run.call("release the analysis", write)).await?;
     run.enter(Phase::Released(wait));
     run.context.count(|counts| counts.released += 1);
     Ok(Released::Yes)
@@ -116,16 +123,75 @@ pub(crate) async fn withdraw(run: &Run, tried: Option<Outcome>) -> Result<(), Ha
         let (mark, outcome) = (mark.clone(), outcome.clone());
         async move { stores.analyses.withdraw(&key, &mark, &outcome).await }
     };
-    if !run.call("withdraw the analysis", write).await.map_err(Halt::Store)? {
+    if !run.context.here(run.call("withdraw the analysis", write)).await? {
         return Ok(());
     }
     tracing::info!(analysis = %run.key.analysis_id, status = %outcome.status, "run withdrawn, its document was deleted");
     run.context.count(|counts| counts.withdrawn += 1);
-    super::outbox::send_withdrawal(run, &outcome).await;
+    outbox::send_withdrawal(run, &outcome).await;
     let free = |stores: Stores, key: AnalysisKey| {
         let mark = mark.clone();
         async move { stores.analyses.free(&key, &mark).await }
     };
-    run.call("free the withdrawn analysis", free).await.map_err(Halt::Store)?;
+    run.context.here(run.call("free the withdrawn analysis", free)).await?;
     Ok(())
+}
+
+/// Claims what dead workers left committed and settles it, one task a document, so that none waits for another; counts
+/// in `settling` how many there are.
+pub(crate) async fn settle_left_behind(context: Context, settling: Arc<AtomicUsize>) {
+    let mut tasks = JoinSet::new();
+    let mut failures = 0;
+    while !context.shutdown.is_requested() {
+        while tasks.try_join_next().is_some() {}
+        let began = Instant::now();
+        let (queue, claimant) = (context.stores.queue.clone(), context.claimant());
+        let claim = async move { queue.claim_settling(&claimant).await };
+        let pause = match context.retry.once("claim for settling", claim).await {
+            Ok(Some(document)) => {
+                failures = 0;
+                settling.fetch_add(1, Ordering::Relaxed);
+                let (context, settling) = (context.clone(), settling.clone());
+                tasks.spawn(async move {
+                    settle_document(context, document, began).await;
+                    settling.fetch_sub(1, Ordering::Relaxed);
+                });
+                Duration::ZERO
+            }
+            Ok(None) => context.options.sleep_time,
+            Err(error) => {
+                tracing::debug!(error = %error, "the queue is not to be reached for settling");
+                failures += 1;
+                context.retry.wait(failures)
+            }
+        };
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(pause) => {}
+            () = context.shutdown.requested() => {}
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Step 6 for a document that somebody else committed.
+async fn settle_document(context: Context, document: QueueDocument, began: Instant) {
+    let run = match Run::hold(context, document, began) {
+        Ok(run) => Arc::new(run),
+        Err(unreadable) => return mark::bury_unreadable(&unreadable).await,
+    };
+    match settle_claimed(&run).await {
+        Ok(()) => {
+            run.context.count(|counts| counts.settled += 1);
+            outbox::deliver(run).await;
+        }
+        Err(halt) => run.leave(&halt),
+    }
+}
+
+async fn settle_claimed(run: &Run) -> Result<(), Halt> {
+    let Some(outcome) = &run.document.worker.outcome else { return Ok(()) };
+    let analysis = run.find_analysis().await?;
+    run.learn_addressee(analysis.as_ref()).await;
+    settle(run, outcome).await
 }

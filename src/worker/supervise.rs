@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::progress::Progress;
 use super::run::{Halt, Run};
-use super::{Compute, ComputedResult, Job, Shutdown};
+use super::{Compute, ComputedResult, Job};
 use crate::model::control::Control;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) enum Ended {
 
 /// A computation checks its token every 100 ms of work; one that has not stopped after this long is not waited for when
 /// the process is about to end anyway.
-pub(crate) const STOP_GRACE: Duration = Duration::from_secs(5);
+const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// Computes. Stops the computation when the lease ends, on abort, at shutdown and after `run_timeout`.
 pub(crate) async fn supervise(
@@ -40,7 +40,6 @@ pub(crate) async fn supervise(
     compute: Arc<dyn Compute>,
     job: Job,
     aborted: &CancellationToken,
-    shutdown: &Shutdown,
 ) -> Result<Ended, Halt> {
     let options = &run.context.options;
     let token = CancellationToken::new();
@@ -48,9 +47,9 @@ pub(crate) async fn supervise(
     let control = Control::new(token.clone(), progress.reporter());
     let started = Instant::now();
     let mut computation = AbortOnDropHandle::new(tokio::spawn(async move { compute.compute(job, control).await }));
-    let mut reports = tokio::time::interval(run.lease.length() / 4);
+    let mut reports = tokio::time::interval((run.lease.length() / 4).max(Duration::from_millis(1)));
     let mut reported = progress.moved_at();
-    let why_stop = why_stop(run, aborted, shutdown, started);
+    let why_stop = why_stop(run, aborted, started);
     tokio::pin!(why_stop);
     let mut stop: Option<Result<Stop, Halt>> = None;
     // How long a computation that was told to stop is waited for.
@@ -87,13 +86,13 @@ pub(crate) async fn supervise(
 }
 
 /// Waits for the first reason to stop.
-async fn why_stop(run: &Run, aborted: &CancellationToken, shutdown: &Shutdown, started: Instant) -> Result<Stop, Halt> {
+async fn why_stop(run: &Run, aborted: &CancellationToken, started: Instant) -> Result<Stop, Halt> {
     let options = &run.context.options;
     tokio::select! {
         biased;
         end = run.lease.ended() => Err(end.into()),
         () = aborted.cancelled() => Ok(Stop::Abort),
-        () = shutdown.expired(options.drain) => Ok(Stop::Shutdown),
+        () = run.context.shutdown.expired(options.drain) => Ok(Stop::Shutdown),
         () = tokio::time::sleep_until(started + options.run_timeout) => Ok(Stop::Timeout),
     }
 }

@@ -1,4 +1,5 @@
 //! All integration tests in one binary: everything is linked once.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/raw_files.rs"]
 mod raw_files;

@@ -135,6 +135,9 @@ fn analysis(state: &State, key: &AnalysisKey, runs: &[&Queued]) -> Vec<String> {
         if document.holder().queue_id.is_some() {
             wrong.push(format!("still held by {:?}", document.holder()));
         }
+        if !ends.values().map(|(run, _)| &run.id).is_sorted() {
+            wrong.push(format!("a later run came first: {:?}", ends.values()));
+        }
         let order: Vec<&str> = ends.values().map(|(run, _)| run.run_type).collect();
         let mut told: Vec<&str> = sent.iter().map(|(run_type, _)| *run_type).collect();
         told.dedup();
