@@ -140,6 +140,7 @@ impl Workbench {
 
     /// Computes, keeps the result, and says what is to become of the run.
     async fn decide(&self, run: &Run, analysis: Analysis, aborted: &CancellationToken) -> Result<Decision, Halt> {
+        run.be_sure().await?;
         let ended = self.compute(run, analysis, aborted).await?;
         run.be_sure().await?;
         if aborted.is_cancelled() && !matches!(ended, Ended::Hung) {
