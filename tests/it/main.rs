@@ -7,6 +7,7 @@ mod support;
 
 mod architecture; // the arrows between the rooms, and the length of a file
 mod automatic; // automatic modes on records with known truth
+mod cache; // the preprocessed record's file
 mod chains; // automatic modes over many chains
 mod cli; // messages and exit codes of the command line
 mod contract; // each promise of each port, against every implementation
