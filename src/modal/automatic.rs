@@ -73,9 +73,9 @@ const ORDERS: usize = 24;
 const TRIPLETS: f64 = 1.3;
 const TRIPLETS_ADD: usize = 8;
 
-/// A cluster whose shape is expected to have a MAC below 0.85 with any true one is a region of modes that the record
-/// cannot tell apart, not a mode.
-const MOST_MAC_LOSS: f64 = 0.15;
+/// A cluster whose shape is expected to have a MAC below 0.7 with any true one is a region of modes that the record
+/// cannot tell apart, not a mode. At 0.15 the first identifiable modes of crowded chains were lost.
+const MOST_MAC_LOSS: f64 = 0.3;
 
 /// What automatic SSI found.
 #[derive(Debug, Clone)]

@@ -52,6 +52,9 @@ impl HankelProduct {
     }
 
     /// H V for the H of `correlations`, block_rows·channels × columns.
+    ///
+    /// # Panics
+    /// If there are fewer than 2·block_rows correlations.
     pub fn of(&self, correlations: &[DMatrix<f64>]) -> DMatrix<f64> {
         let (l, r) = correlations[0].shape();
         let left = transform(&*self.forward, (l, r), 2 * self.block_rows, |m, i, j| correlations[m][(i, j)]);
@@ -145,10 +148,10 @@ pub fn exact_hankel(products: &LagProducts, block_rows: usize) -> Result<DMatrix
     let total = total_products(products);
     let (l, r) = total[0].shape();
     let mut h = DMatrix::zeros(q * l, q * r);
-    for m in 1..2 * q {
+    for (m, product) in total.iter().enumerate().take(2 * q).skip(1) {
         // b runs over the blocks of this anti-diagonal, a = m − 1 − b, s = q − 1 − b.
         let (first, last) = (m.saturating_sub(q), (m - 1).min(q - 1));
-        let mut sum = total[m].clone();
+        let mut sum = product.clone();
         for edge in products.edges.iter() {
             if usable(&edge) {
                 // C_m(q − 1 − first): all heads before s go, all tails from s + N on go.

@@ -5,6 +5,7 @@ use crate::raw_files::{Folder, noise, samples};
 use oma_worker::ingest::cache::{CacheError, CachedRecord};
 use oma_worker::model::parameters::PreprocessingParameters;
 use oma_worker::model::record::Record;
+use std::fmt::Write;
 
 #[test]
 fn the_cache_file_gives_back_what_was_written() {

@@ -124,15 +124,15 @@ fn run(seeds: std::ops::Range<u64>) -> Score {
         let story = score.add(&chain.modes(), &bounds, &measurement.dofs, &found.modes);
         if !story.is_empty() {
             let (l, minutes) = (measurement.dofs.len(), measurement.samples / 6000);
-            println!(
+            eprintln!(
                 "seed {seed}: {} DOF, {l} channels, {minutes} min, noise {}:{story}",
                 chain.dofs, measurement.noise
             );
         }
     }
-    println!("{score:?}");
+    eprintln!("{score:?}");
     let found = score.found as f64;
-    println!(
+    eprintln!(
         "found {:.2} %, extra {:.2} %, rms error f {:.2} ξ {:.2} of the bound, coverage f {:.3} ξ {:.3}",
         100.0 * found / score.identifiable as f64,
         100.0 * score.extra as f64 / score.modes as f64,

@@ -145,7 +145,8 @@ mod tests {
     }
 
     fn missed(found: Mode) -> usize {
-        Comparison::new(&[exact()], &[found.clone()], &[found]).missed().len()
+        let found = [found];
+        Comparison::new(&[exact()], &found, &found).missed().len()
     }
 
     #[test]
