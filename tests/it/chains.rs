@@ -149,8 +149,7 @@ fn run(seeds: std::ops::Range<u64>) -> Score {
 fn identifiable_modes_of_sixty_chains_are_found_and_hardly_any_other() {
     let first = std::env::var("OMA_FIRST_SEED").map_or(2000, |seed| seed.parse().unwrap());
     let score = run(first..first + 60);
-    // Measured on these seeds: 99.4 % found, 0.5 % spurious, 2.1 % extra.
-    assert!(score.found as f64 >= 0.985 * score.identifiable as f64, "{score:?}");
+    assert!(score.found as f64 >= 0.99 * score.identifiable as f64, "{score:?}");
     assert!(score.spurious as f64 <= 0.01 * score.modes as f64, "{score:?}");
-    assert!(score.extra as f64 <= 0.025 * score.modes as f64, "{score:?}");
+    assert!(score.extra as f64 <= 0.02 * score.modes as f64, "{score:?}");
 }
