@@ -1,7 +1,4 @@
 //! What the program says while it works: `tracing` to standard error, and to one file a day where a folder is set.
-//!
-//! The worker opens one span a run, which carries analysis, structure, type and attempt; every line below it
-//! shows them.
 
 use crate::config::{LogFormat, LogSettings, colours};
 use tracing_appender::non_blocking::WorkerGuard;
