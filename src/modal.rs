@@ -24,8 +24,8 @@ pub mod selection;
 pub mod automatic;
 
 use crate::compute::ComputeError;
-use crate::model::control::Cancelled;
-use crate::model::record::ReadError;
+use crate::model::control::{Cancelled, Control};
+use crate::model::record::{Block, ReadError, Record};
 
 /// Why a method gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -48,4 +48,23 @@ pub enum ModalError {
     /// A decomposition did not converge.
     #[error(transparent)]
     NoConvergence(#[from] oma_linalg::NoConvergence),
+}
+
+/// Hands every block of a record to `take`, under the control's token, and tells it how far `stage` is.
+fn for_each_block(
+    record: &dyn Record,
+    stage: &str,
+    control: &Control,
+    mut take: impl FnMut(&Block),
+) -> Result<(), ModalError> {
+    let mut source = record.blocks()?;
+    let mut block = Block::default();
+    let (total, mut done) = (record.info().valid_samples().max(1), 0);
+    while source.next_block(&mut block)? {
+        control.checkpoint()?;
+        take(&block);
+        done += block.samples as u64;
+        control.progress(stage, done as f64 / total as f64);
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use super::ModalError;
 use crate::compute::{Backend, SpectralMatrices, WelchPlan};
 use crate::model::control::Control;
-use crate::model::record::{Block, Record, RecordInfo};
+use crate::model::record::{Record, RecordInfo};
 use rayon::prelude::*;
 
 /// Half-overlapped segments that the rule leaves: the standard deviation of ln s₁ is then below 0.2.
@@ -39,15 +39,7 @@ pub fn spectral_matrices(
         hop: (segment_length - (segment_length as f64 * overlap) as usize).max(1),
     };
     let mut sums = backend.cross_spectra(&plan);
-    let mut source = record.blocks()?;
-    let mut block = Block::default();
-    let (total, mut done) = (info.valid_samples().max(1), 0);
-    while source.next_block(&mut block)? {
-        control.checkpoint()?;
-        sums.push(&block);
-        done += block.samples as u64;
-        control.progress("spectra", done as f64 / total as f64);
-    }
+    super::for_each_block(record, "spectra", control, |block| sums.push(block))?;
     Ok(sums.finish()?)
 }
 

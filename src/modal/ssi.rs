@@ -10,7 +10,7 @@ use super::poles::Observability;
 use crate::compute::{Backend, LagPlan, LagProducts};
 use crate::model::control::Control;
 use crate::model::parameters::Weighting;
-use crate::model::record::{Block, Record};
+use crate::model::record::Record;
 use nalgebra::DMatrix;
 use oma_linalg::Svd;
 
@@ -38,15 +38,7 @@ pub fn lag_products(
         segments: info.segments.clone(),
     };
     let mut sums = backend.lag_products(&plan);
-    let mut source = record.blocks()?;
-    let mut block = Block::default();
-    let (total, mut done) = (info.valid_samples().max(1), 0);
-    while source.next_block(&mut block)? {
-        control.checkpoint()?;
-        sums.push(&block);
-        done += block.samples as u64;
-        control.progress("lag products", done as f64 / total as f64);
-    }
+    super::for_each_block(record, "lag products", control, |block| sums.push(block))?;
     Ok(sums.finish()?)
 }
 
