@@ -231,24 +231,30 @@ pub fn hermitian_eigenvalues(a: &DMatrix<C64>) -> Result<Vec<f64>, NoConvergence
     Ok(values.into_iter().rev().collect())
 }
 
-/// Eigenvalues and right eigenvectors (as columns) of a real square matrix, in faer's order.
+/// Eigenvalues and right eigenvectors of a real square matrix, the vectors in real form: a real eigenvalue has its
+/// vector in its own column; of a conjugate pair in places j and j + 1, the one with positive imaginary part first,
+/// column j holds Re ψ and column j + 1 Im ψ.
 ///
 /// # Errors
 /// [`NoConvergence`].
-pub fn eigen(a: &DMatrix<f64>) -> Result<(Vec<C64>, DMatrix<C64>), NoConvergence> {
+pub fn eigen(a: &DMatrix<f64>) -> Result<(Vec<C64>, DMatrix<f64>), NoConvergence> {
     use_one_thread();
     let eigen = view(a).eigen().map_err(|_| NoConvergence("eigenproblem"))?;
-    let values = eigen.S().column_vector();
-    Ok(((0..a.nrows()).map(|i| values[i]).collect(), copy(eigen.U())))
+    let (values, vectors) = (eigen.S().column_vector(), eigen.U());
+    let values: Vec<C64> = (0..a.nrows()).map(|i| values[i]).collect();
+    // faer keeps LAPACK's order: the pairs are neighbours, positive imaginary part first.
+    let real = |i: usize, j: usize| if values[j].im < 0.0 { vectors[(i, j - 1)].im } else { vectors[(i, j)].re };
+    let vectors = DMatrix::from_fn(a.nrows(), a.nrows(), real);
+    Ok((values, vectors))
 }
 
-/// Inverse of a complex square matrix; `None` where it is singular to working precision.
-pub fn inverse(a: &DMatrix<C64>) -> Option<DMatrix<C64>> {
+/// Inverse of a square matrix; `None` where it is singular to working precision.
+pub fn inverse(a: &DMatrix<f64>) -> Option<DMatrix<f64>> {
     use_one_thread();
     use faer::linalg::solvers::DenseSolveCore;
-    let inverse: Mat<C64> = view(a).partial_piv_lu().inverse();
+    let inverse: Mat<f64> = view(a).partial_piv_lu().inverse();
     let inverse = copy(inverse.as_ref());
-    inverse.iter().all(|z| z.re.is_finite() && z.im.is_finite()).then_some(inverse)
+    inverse.iter().all(|x| x.is_finite()).then_some(inverse)
 }
 
 #[cfg(test)]
@@ -286,11 +292,19 @@ mod tests {
     fn eigenvectors_satisfy_their_equation() {
         let a = fixed_noise(25, 25);
         let (values, vectors) = eigen(&a).unwrap();
-        let complex = a.map(|x| C64::new(x, 0.0));
-        for (j, value) in values.iter().enumerate() {
-            let residual = &complex * vectors.column(j) - vectors.column(j) * *value;
+        let mut j = 0;
+        let mut pairs = 0;
+        while j < values.len() {
+            let pair = values[j].im != 0.0;
+            assert!(!pair || values[j].im > 0.0 && values[j + 1] == values[j].conj());
+            let part = |i: usize| if pair { vectors[(i, j + 1)] } else { 0.0 };
+            let psi = DVector::from_fn(25, |i, _| C64::new(vectors[(i, j)], part(i)));
+            let residual = a.map(|x| C64::new(x, 0.0)) * &psi - &psi * values[j];
             assert!(residual.norm() <= tolerance(25) * a.norm());
+            pairs += usize::from(pair);
+            j += if pair { 2 } else { 1 };
         }
+        assert!(pairs > 5);
         let identity = inverse(&vectors).unwrap() * &vectors;
         assert!((identity - DMatrix::identity(25, 25)).norm() <= 1e-9);
     }

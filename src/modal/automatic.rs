@@ -8,7 +8,7 @@ use super::poles::{Observability, Order, Pole};
 use super::selection::{self, Selected, Selection, Setting, Verdict};
 use super::spectrum;
 use super::ssi::{self, Subspace};
-use super::uncertainty::{self, Derivatives};
+use super::uncertainty::{self, Derivatives, PoleDerivative};
 use super::{hankel, indicators};
 use crate::compute::{Backend, LagProducts};
 use crate::model::control::Control;
@@ -319,7 +319,7 @@ impl LevelTask<'_> {
         let mut found = observability.orders(&orders, setting.sampling_rate_hz)?;
         let mut derivatives = None;
         if setting.deviations {
-            let scatter = Derivatives::new(&subspace, &svd, &observability, setting.sampling_rate_hz, control)?;
+            let scatter = Derivatives::new(&subspace, &svd, &observability, setting.sampling_rate_hz);
             control.progress("poles", 0.5);
             scatter.attach(&mut found, control)?;
             derivatives = Some(scatter);
@@ -344,14 +344,16 @@ impl LevelTask<'_> {
             modes: 0,
         };
         let measured = hankel::record_correlations(&products);
-        let context = ModeContext {
-            subspace: &subspace,
-            svd: &svd,
-            observability: &observability,
-            derivatives: derivatives.as_ref(),
-            measured: &measured,
+        let context =
+            ModeContext { subspace: &subspace, svd: &svd, observability: &observability, measured: &measured };
+        let representatives: Vec<_> = selection.modes.iter().map(|mode| mode.representative).collect();
+        let scatter = match &derivatives {
+            Some(derivatives) => derivatives.of_poles(&found, &representatives, control)?,
+            None => vec![Vec::new(); representatives.len()],
         };
-        let modes: Vec<Mode> = selection.modes.par_iter().map(|mode| context.mode(mode, &found, setting)).collect();
+        let modes: Vec<Mode> = (selection.modes.par_iter().zip(&scatter))
+            .map(|(mode, scatter)| context.mode(mode, scatter, &found, setting))
+            .collect();
         let determined = |mode: &Mode| mode.expected_mac_loss.is_none_or(|loss| loss <= MOST_MAC_LOSS);
         for (_, selected) in modes.iter().zip(&selection.modes).filter(|(mode, _)| !determined(mode)) {
             selected.members.iter().for_each(|&(o, p)| selection.verdicts[o][p] = Verdict::Shape);
@@ -399,17 +401,16 @@ struct ModeContext<'a> {
     subspace: &'a Subspace,
     svd: &'a Svd,
     observability: &'a Observability,
-    derivatives: Option<&'a Derivatives<'a>>,
     /// Correlations of the whole record.
     measured: &'a [DMatrix<f64>],
 }
 
 impl ModeContext<'_> {
-    fn mode(&self, selected: &Selected, orders: &[Order], setting: &Setting) -> Mode {
+    /// `scatter`: derivatives of the representative in the direction of every block; may be empty.
+    fn mode(&self, selected: &Selected, scatter: &[PoleDerivative], orders: &[Order], setting: &Setting) -> Mode {
         let (o, p) = selected.representative;
         let (order, pole) = (&orders[o], &orders[o].poles[p]);
-        let derivatives = self.derivatives.and_then(|scatter| scatter.of_pole(order, p));
-        let judged = derivatives.map(|derivatives| uncertainty::judge_shape(&pole.shape, &derivatives));
+        let judged = (!scatter.is_empty()).then(|| uncertainty::judge_shape(&pole.shape, scatter));
         let frequencies: Vec<f64> = selected.members.iter().map(|&(o, p)| orders[o].poles[p].frequency_hz).collect();
         Mode {
             frequency_hz: pole.frequency_hz,
@@ -433,17 +434,17 @@ impl ModeContext<'_> {
     /// Correlation of the mode's part of the output correlations with the measured ones, mean over all channel
     /// pairs: ρ = ⟨R, R_j⟩ / √(⟨R, R⟩⟨R_j, R_j⟩) over lags 1 to 2·block_rows − 1 (algorithms §3.6).
     fn contribution(&self, order: &Order, pole: &Pole) -> Option<f64> {
-        let chi = order.chi.as_ref()?;
+        let left = order.left_vectors()?;
         let (l, r) = self.measured[0].shape();
         let n = order.order;
         // G: the first block column of the controllability matrix S^(1/2) Vᵀ W₂^(−1).
         let first = self.subspace.weights.remove_right(&self.svd.v.rows(0, r).columns(0, n).into_owned());
         let mut g = first.transpose();
         (0..n).for_each(|i| g.row_mut(i).scale_mut(self.svd.s[i].sqrt()));
-        let row = chi.row(pole.column) * g.map(|x| C64::new(x, 0.0));
-        let c = self.observability.o.view((0, 0), (l, n)).map(|x| C64::new(x, 0.0));
-        let column = c * order.psi.column(pole.column);
-        let residue = column * row;
+        let row = |i: usize| left.row(i) * &g;
+        let row = row(pole.column).zip_map(&row(pole.column + 1), |re, im| C64::new(re, -im) * 0.5);
+        let c = self.observability.output(n).map(|x| C64::new(x, 0.0));
+        let residue = c * order.right_vector(pole) * row;
         let mut sum = 0.0;
         for i in 0..l {
             for j in 0..r {

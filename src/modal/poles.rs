@@ -5,7 +5,7 @@
 //! leading n × n blocks, and C_n the first block row of O (Döhler & Mevel 2012, "fast multi-order").
 
 use super::indicators;
-use nalgebra::{Complex, DMatrix, DVector};
+use nalgebra::{Complex, DMatrix, DMatrixView, DVector};
 use oma_linalg::NoConvergence;
 use rayon::prelude::*;
 use std::f64::consts::PI;
@@ -47,16 +47,22 @@ impl Observability {
     /// # Errors
     /// [`NoConvergence`].
     pub fn order(&self, order: usize, sampling_rate_hz: f64) -> Result<Order, NoConvergence> {
-        let (mu, psi) = oma_linalg::eigen(&self.state_matrix(order))?;
-        let output = self.o.view((0, 0), (self.channels, order)).map(|x| C64::new(x, 0.0));
-        let shapes = output * &psi;
-        let upper = |&j: &usize| mu[j].im > 0.0;
+        let (mu, vectors) = oma_linalg::eigen(&self.state_matrix(order))?;
+        let shapes = oma_linalg::multiply(&self.output(order).into_owned(), &vectors);
         let mut poles: Vec<Pole> = (0..order)
-            .filter(upper)
-            .map(|column| Pole::new(order, column, mu[column], &shapes.column(column).into_owned(), sampling_rate_hz))
+            .filter(|&column| mu[column].im > 0.0)
+            .map(|column| {
+                let shape = shapes.column(column).zip_map(&shapes.column(column + 1), C64::new);
+                Pole::new(order, column, mu[column], &shape, sampling_rate_hz)
+            })
             .collect();
         poles.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
-        Ok(Order { order, chi: oma_linalg::inverse(&psi), mu, psi, poles })
+        Ok(Order { order, mu, vectors, poles })
+    }
+
+    /// C_n.
+    pub fn output(&self, order: usize) -> DMatrixView<'_, f64> {
+        self.o.view((0, 0), (self.channels, order))
     }
 
     /// The eigenstructure of several orders, in parallel.
@@ -73,14 +79,25 @@ impl Observability {
 pub struct Order {
     /// n.
     pub order: usize,
-    /// Eigenvalues of A_n.
+    /// Eigenvalues of A_n, conjugate pairs side by side.
     pub mu: Vec<C64>,
-    /// Right eigenvectors as columns.
-    pub psi: DMatrix<C64>,
-    /// Left eigenvectors as rows, χᵢᴴ ψⱼ = δᵢⱼ; absent where A_n is defective to working precision.
-    pub chi: Option<DMatrix<C64>>,
+    /// Right eigenvectors in real form: of the pole in column j, ψ = v_j + i v_(j+1).
+    pub vectors: DMatrix<f64>,
     /// One of each conjugate pair, ascending in frequency.
     pub poles: Vec<Pole>,
+}
+
+impl Order {
+    /// Left eigenvectors in real form as rows, the inverse of [`Order::vectors`]: of the pole in column j,
+    /// χᴴ = (w_j − i w_(j+1))/2, with χᵢᴴ ψⱼ = δᵢⱼ. `None` where A_n is defective to working precision.
+    pub fn left_vectors(&self) -> Option<DMatrix<f64>> {
+        oma_linalg::inverse(&self.vectors)
+    }
+
+    /// ψ of a pole.
+    pub fn right_vector(&self, pole: &Pole) -> DVector<C64> {
+        self.vectors.column(pole.column).zip_map(&self.vectors.column(pole.column + 1), C64::new)
+    }
 }
 
 /// One pole.
@@ -88,7 +105,7 @@ pub struct Order {
 pub struct Pole {
     /// Model order.
     pub order: usize,
-    /// Its column in [`Order::psi`].
+    /// The first of its two columns in [`Order::vectors`].
     pub column: usize,
     /// Eigenvalue of the sampled system.
     pub mu: C64,

@@ -5,19 +5,23 @@
 //! of its squared derivative in the direction D. The weights W₁, W₂ are held fixed: their own scatter changes the
 //! derivatives of frequency and damping by 2 to 4 % of themselves (automation §5).
 //!
-//! What depends on the size of H is done once per block, for all orders; per pole and block O(n²) is left.
+//! What depends on the size of H is done once per block, for all orders; per pole and block O(n²) is left. A few
+//! blocks are in hand at a time, so that memory does not grow with their number.
 
 use super::hankel::HankelProduct;
 use super::poles::{Deviation, Observability, Order, Pole};
 use super::ssi::{Subspace, mean};
 use super::{ModalError, indicators};
 use crate::model::control::Control;
-use nalgebra::{Complex, DMatrix, DVector};
+use nalgebra::{Complex, DMatrix, DMatrixView, DVector};
 use oma_linalg::{Svd, multiply, multiply_transposed};
 use rayon::prelude::*;
 use std::f64::consts::PI;
 
 type C64 = Complex<f64>;
+
+/// Blocks that are in hand at a time: what an order needs for all of them is made anew for each handful.
+const HANDFUL: usize = 10;
 
 /// dO in the direction of one block, reduced to what the state and output matrices of every order need:
 /// dA = R⁻¹ (B_dn − B_up A) + R⁻¹ R⁻ᵀ (E_dn − E_up A), leading n × n blocks.
@@ -36,11 +40,15 @@ struct BlockDerivative {
 }
 
 /// Derivatives in the direction of every block of the record.
-#[derive(Debug, Clone)]
 pub struct Derivatives<'a> {
+    subspace: &'a Subspace,
+    svd: &'a Svd,
     observability: &'a Observability,
     sampling_rate_hz: f64,
-    blocks: Vec<BlockDerivative>,
+    /// H times the weighted right singular vectors.
+    product: HankelProduct,
+    /// Correlations of the record as the mean of its blocks.
+    mean: Vec<DMatrix<f64>>,
 }
 
 /// Derivatives of one pole in one direction.
@@ -55,90 +63,150 @@ pub struct PoleDerivative {
 }
 
 impl<'a> Derivatives<'a> {
-    /// Carries the scatter of the blocks to O. The more triplets `svd` has beyond the highest order the better: with
-    /// 1.3 times the rank of the signal the truncation is below the scatter (automation §5).
-    ///
-    /// # Errors
-    /// [`ModalError::Cancelled`].
+    /// The more triplets `svd` has beyond the highest order the better: with 1.3 times the rank of the signal the
+    /// truncation is below the scatter (automation §5).
     pub fn new(
-        subspace: &Subspace,
-        svd: &Svd,
+        subspace: &'a Subspace,
+        svd: &'a Svd,
         observability: &'a Observability,
         sampling_rate_hz: f64,
-        control: &Control,
-    ) -> Result<Derivatives<'a>, ModalError> {
+    ) -> Derivatives<'a> {
         let product = HankelProduct::new(&subspace.weights.apply_right(&svd.v), subspace.block_rows);
-        let all: Vec<_> = subspace.block_correlations.iter().collect();
-        let mean = mean(&all);
-        let count = all.len() as f64;
-        let scale = 1.0 / (count * (count - 1.0)).sqrt();
-        let one = |block: &&Vec<DMatrix<f64>>| -> Result<BlockDerivative, ModalError> {
-            control.checkpoint()?;
-            let deviation: Vec<_> = block.iter().zip(&mean).map(|(r, mean)| (r - mean) * scale).collect();
-            let e = subspace.weights.apply_left(product.of(&deviation));
-            let d_o = subspace.weights.remove_left(d_observability(svd, e, observability.o.ncols()));
-            Ok(BlockDerivative::new(observability, &d_o))
-        };
-        let blocks = all.par_iter().map(one).collect::<Result<_, _>>()?;
-        Ok(Derivatives { observability, sampling_rate_hz, blocks })
+        let mean = mean(&subspace.block_correlations.iter().collect::<Vec<_>>());
+        Derivatives { subspace, svd, observability, sampling_rate_hz, product, mean }
     }
 
-    /// Puts the standard deviations of frequency and damping on every pole. A pole of a defective state matrix has
-    /// none.
+    /// Carries the scatter of the blocks to O, a handful of blocks after the other.
+    fn for_each_handful(
+        &self,
+        control: &Control,
+        mut each: impl FnMut(&[BlockDerivative]) -> Result<(), ModalError>,
+    ) -> Result<(), ModalError> {
+        let blocks = &self.subspace.block_correlations;
+        let count = blocks.len() as f64;
+        let scale = 1.0 / (count * (count - 1.0)).sqrt();
+        let derivative = |block: &Vec<DMatrix<f64>>| -> Result<BlockDerivative, ModalError> {
+            control.checkpoint()?;
+            let deviation: Vec<_> = block.iter().zip(&self.mean).map(|(r, mean)| (r - mean) * scale).collect();
+            let e = self.subspace.weights.apply_left(self.product.of(&deviation));
+            let d_o = d_observability(self.svd, e, self.observability.o.ncols());
+            Ok(BlockDerivative::new(self.observability, &self.subspace.weights.remove_left(d_o)))
+        };
+        for handful in blocks.chunks(HANDFUL) {
+            each(&handful.par_iter().map(derivative).collect::<Result<Vec<_>, _>>()?)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the standard deviations into every pole of `orders`.
     ///
     /// # Errors
     /// [`ModalError::Cancelled`].
     pub fn attach(&self, orders: &mut [Order], control: &Control) -> Result<(), ModalError> {
-        orders.par_iter_mut().try_for_each(|order| {
-            let Some(left) = LeftFactors::new(order, self.observability) else { return Ok(()) };
-            let right = real_columns(order);
-            let mut variances = vec![(0.0, 0.0); order.poles.len()];
-            for block in &self.blocks {
-                control.checkpoint()?;
-                let images = Images::new(block, &right);
-                for (p, (pole, variance)) in order.poles.iter().zip(&mut variances).enumerate() {
-                    let image = images.of(p, pole.mu);
-                    let d_mu = dot(&left.y, pole.column, &image.0) + dot(&left.z, pole.column, &image.1);
-                    let (df, dxi) = frequency_and_damping(pole, d_mu, self.sampling_rate_hz);
-                    variance.0 += df * df;
-                    variance.1 += dxi * dxi;
+        let mut variances: Vec<Vec<(f64, f64)>> = orders.iter().map(|o| vec![(0.0, 0.0); o.poles.len()]).collect();
+        self.for_each_handful(control, |blocks| {
+            orders.par_iter().zip(&mut variances).try_for_each(|(order, variances)| {
+                let Some(left) = LeftFactors::new(order, self.observability) else {
+                    variances.fill((f64::NAN, f64::NAN));
+                    return Ok(());
+                };
+                let right = real_columns(order, &order.poles);
+                for block in blocks {
+                    control.checkpoint()?;
+                    let images = Images::new(block, &right);
+                    for (p, (pole, variance)) in order.poles.iter().zip(variances.iter_mut()).enumerate() {
+                        let d_mu = left.of_pole(&images.of(p, pole.mu), pole.column);
+                        let (df, dxi) = frequency_and_damping(pole, d_mu, self.sampling_rate_hz);
+                        variance.0 += df * df;
+                        variance.1 += dxi * dxi;
+                    }
                 }
-            }
+                Ok(())
+            })
+        })?;
+        for (order, variances) in orders.iter_mut().zip(variances) {
             for (pole, (f, xi)) in order.poles.iter_mut().zip(variances) {
                 let finite = f.is_finite() && xi.is_finite();
                 pole.deviation = finite.then(|| Deviation { frequency_hz: f.sqrt(), damping_ratio: xi.sqrt() });
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
-    /// Derivatives of one pole with its shape, one for each block; `None` where the state matrix is defective.
+    /// Derivatives of some poles with their shapes, one for each block; none where the state matrix is defective.
+    /// A pole is (index into `orders`, index into the order's poles).
     ///
     /// dψ_j = Σ_{i≠j} ψ_i (χᵢᴴ dA ψ_j)/(μ_j − μ_i); d(Cψ) = C dψ + dC ψ; then the scaling to the largest component.
-    pub fn of_pole(&self, order: &Order, p: usize) -> Option<Vec<PoleDerivative>> {
-        let left = LeftFactors::new(order, self.observability)?;
-        let right = real_columns(order);
-        let (n, l) = (order.order, self.observability.channels);
-        let pole = &order.poles[p];
-        let psi = order.psi.column(pole.column);
-        let c = self.observability.o.view((0, 0), (l, n)).map(|x| C64::new(x, 0.0));
-        let raw = &c * psi;
-        let largest = (0..l).fold(0, |best, i| if raw[i].norm() > raw[best].norm() { i } else { best });
-        let one = |block: &BlockDerivative| {
-            let (b, e) = Images::new(block, &right).of(p, pole.mu);
-            let d_a_psi = &left.y * b + &left.z * e;
-            let mut d_psi = DVector::zeros(n);
-            for i in (0..n).filter(|&i| i != pole.column) {
-                d_psi.axpy(d_a_psi[i] / (pole.mu - order.mu[i]), &order.psi.column(i), C64::new(1.0, 0.0));
-            }
-            let d_c = block.d_c.columns(0, n).map(|x| C64::new(x, 0.0));
-            let d_raw = &c * d_psi + d_c * psi;
-            let shape = (&d_raw - raw.map(|z| z / raw[largest] * d_raw[largest])) / raw[largest];
-            let (f, xi) = frequency_and_damping(pole, d_a_psi[pole.column], self.sampling_rate_hz);
-            PoleDerivative { frequency_hz: f, damping_ratio: xi, shape }
-        };
-        Some(self.blocks.par_iter().map(one).collect())
+    ///
+    /// # Errors
+    /// [`ModalError::Cancelled`].
+    pub fn of_poles(
+        &self,
+        orders: &[Order],
+        poles: &[(usize, usize)],
+        control: &Control,
+    ) -> Result<Vec<Vec<PoleDerivative>>, ModalError> {
+        let mut found: Vec<Vec<PoleDerivative>> = vec![Vec::new(); poles.len()];
+        self.for_each_handful(control, |blocks| {
+            poles.par_iter().zip(&mut found).for_each(|(&(o, p), found)| {
+                let (order, pole) = (&orders[o], &orders[o].poles[p]);
+                let Some(left) = LeftFactors::new(order, self.observability) else { return };
+                let right = real_columns(order, std::slice::from_ref(pole));
+                found.extend(blocks.iter().map(|block| self.of_pole(block, order, pole, &left, &right)));
+            });
+            Ok(())
+        })?;
+        Ok(found)
     }
+
+    fn of_pole(
+        &self,
+        block: &BlockDerivative,
+        order: &Order,
+        pole: &Pole,
+        left: &LeftFactors,
+        right: &DMatrix<f64>,
+    ) -> PoleDerivative {
+        let (n, j) = (order.order, pole.column);
+        let c = self.observability.output(n);
+        let d_a_psi = left.of_all(&Images::new(block, right).of(0, pole.mu));
+        // dψ = V x in the real form of the eigenvectors.
+        let mut x = DVector::<C64>::zeros(n);
+        let mut i = 0;
+        while i < n {
+            if order.mu[i].im > 0.0 {
+                let (upper, lower) = pair(&d_a_psi, i);
+                // Along the pole's own vector dψ has no part: it would only scale it.
+                let own = if i == j { C64::new(0.0, 0.0) } else { upper / (pole.mu - order.mu[i]) };
+                let conjugate = lower / (pole.mu - order.mu[i].conj());
+                x[i] = own + conjugate;
+                x[i + 1] = (own - conjugate) * C64::i();
+                i += 2;
+            } else {
+                x[i] = d_a_psi[i] / (pole.mu - order.mu[i]);
+                i += 1;
+            }
+        }
+        let psi = order.right_vector(pole);
+        let d_psi = times(order.vectors.as_view(), &x);
+        let raw = times(c, &psi);
+        let d_raw = times(c, &d_psi) + times(block.d_c.columns(0, n), &psi);
+        let largest = (0..raw.len()).fold(0, |best, i| if raw[i].norm() > raw[best].norm() { i } else { best });
+        let shape = (&d_raw - raw.map(|z| z / raw[largest] * d_raw[largest])) / raw[largest];
+        let (f, xi) = frequency_and_damping(pole, pair(&d_a_psi, j).0, self.sampling_rate_hz);
+        PoleDerivative { frequency_hz: f, damping_ratio: xi, shape }
+    }
+}
+
+/// A real matrix times a complex vector.
+fn times(matrix: DMatrixView<'_, f64>, x: &DVector<C64>) -> DVector<C64> {
+    (matrix * x.map(|z| z.re)).zip_map(&(matrix * x.map(|z| z.im)), C64::new)
+}
+
+/// From w_j x and w_(j+1) x of the real form: χᴴ x of the eigenvalue in column j and of its conjugate.
+fn pair(real_form: &DVector<C64>, j: usize) -> (C64, C64) {
+    let (first, second) = (real_form[j], real_form[j + 1] * C64::i());
+    ((first - second) * 0.5, (first + second) * 0.5)
 }
 
 /// dO from E = D V, with u, σ, v the triplets and M = Uᵀ E:
@@ -181,30 +249,43 @@ impl BlockDerivative {
     }
 }
 
-/// χᵢᴴ R⁻¹ and χᵢᴴ R⁻¹ R⁻ᵀ as rows: χᵢᴴ dA ψ = y_i (B_dn − μ B_up) ψ + z_i (E_dn − μ E_up) ψ.
+/// Y = W R⁻¹ and Z = Y R⁻ᵀ with the left eigenvectors W in real form:
+/// W dA ψ = Y (B_dn − μ B_up) ψ + Z (E_dn − μ E_up) ψ.
 struct LeftFactors {
-    y: DMatrix<C64>,
-    z: DMatrix<C64>,
+    y: DMatrix<f64>,
+    z: DMatrix<f64>,
 }
 
 impl LeftFactors {
     fn new(order: &Order, observability: &Observability) -> Option<LeftFactors> {
         let n = order.order;
-        let chi = order.chi.as_ref()?;
         let r = observability.r.view((0, 0), (n, n)).into_owned();
-        let inverse = oma_linalg::divide_upper(&r, &DMatrix::identity(n, n)).map(|x| C64::new(x, 0.0));
-        let y = oma_linalg::multiply_complex(chi, &inverse);
-        let z = oma_linalg::multiply_complex(&y, &inverse.transpose());
+        let inverse = oma_linalg::divide_upper(&r, &DMatrix::identity(n, n));
+        let y = multiply(&order.left_vectors()?, &inverse);
+        let z = multiply(&y, &inverse.transpose());
         Some(LeftFactors { y, z })
+    }
+
+    /// W dA ψ.
+    fn of_all(&self, (b, e): &(DVector<C64>, DVector<C64>)) -> DVector<C64> {
+        times(self.y.as_view(), b) + times(self.z.as_view(), e)
+    }
+
+    /// χᴴ dA ψ = dμ of the pole in `column`.
+    fn of_pole(&self, (b, e): &(DVector<C64>, DVector<C64>), column: usize) -> C64 {
+        let row = |i: usize| -> C64 {
+            let along = |rows: &DMatrix<f64>, x: &DVector<C64>| -> C64 {
+                rows.row(i).iter().zip(x.iter()).map(|(a, x)| *x * *a).sum()
+            };
+            along(&self.y, b) + along(&self.z, e)
+        };
+        (row(column) - row(column + 1) * C64::i()) * 0.5
     }
 }
 
-/// Re ψ and Im ψ of every pole of an order, side by side.
-fn real_columns(order: &Order) -> DMatrix<f64> {
-    DMatrix::from_fn(order.order, 2 * order.poles.len(), |i, j| {
-        let z = order.psi[(i, order.poles[j / 2].column)];
-        if j % 2 == 0 { z.re } else { z.im }
-    })
+/// Re ψ and Im ψ of some poles of an order, side by side.
+fn real_columns(order: &Order, poles: &[Pole]) -> DMatrix<f64> {
+    DMatrix::from_fn(order.order, 2 * poles.len(), |i, j| order.vectors[(i, poles[j / 2].column + j % 2)])
 }
 
 /// The four matrices of a block times the eigenvectors of one order.
@@ -234,11 +315,6 @@ impl Images {
         };
         (column(&self.b_dn) - column(&self.b_up) * mu, column(&self.e_dn) - column(&self.e_up) * mu)
     }
-}
-
-/// Row times column, without conjugation.
-fn dot(rows: &DMatrix<C64>, row: usize, column: &DVector<C64>) -> C64 {
-    rows.row(row).iter().zip(column.iter()).map(|(a, b)| a * b).sum()
 }
 
 /// (df, dξ) from dμ: λ = fs ln μ, f = |λ|/2π, ξ = −Re λ/|λ|.
