@@ -110,7 +110,7 @@ impl<'a> Derivatives<'a> {
                     variances.fill((f64::NAN, f64::NAN));
                     return Ok(());
                 };
-                let right = real_columns(order, &order.poles);
+                let right = real_columns(order, &order.poles.iter().collect::<Vec<_>>());
                 for block in blocks {
                     control.checkpoint()?;
                     let images = Images::new(block, &right);
@@ -133,49 +133,54 @@ impl<'a> Derivatives<'a> {
         Ok(())
     }
 
-    /// Derivatives of some poles with their shapes, one for each block; none where the state matrix is defective.
-    /// A pole is (index into `orders`, index into the order's poles).
+    /// Adds up what `add` makes of the derivatives of some poles with their shapes, block after block; nothing is
+    /// added where the state matrix is defective. A pole is (index into `orders`, index into the order's poles).
     ///
     /// dψ_j = Σ_{i≠j} ψ_i (χᵢᴴ dA ψ_j)/(μ_j − μ_i); d(Cψ) = C dψ + dC ψ; then the scaling to the largest component.
     ///
     /// # Errors
     /// [`ModalError::Cancelled`].
-    pub fn of_poles(
+    pub fn of_poles<T: Clone + Default + Send>(
         &self,
         orders: &[Order],
         poles: &[(usize, usize)],
         control: &Control,
-    ) -> Result<Vec<Vec<PoleDerivative>>, ModalError> {
-        let mut found: Vec<Vec<PoleDerivative>> = vec![Vec::new(); poles.len()];
+        add: impl Fn(&mut T, &Pole, &PoleDerivative) + Sync,
+    ) -> Result<Vec<T>, ModalError> {
+        // Poles of one order share its factors.
+        let mut by_order: Vec<Vec<(usize, T)>> = vec![Vec::new(); orders.len()];
+        poles.iter().for_each(|&(o, p)| by_order[o].push((p, T::default())));
         self.for_each_handful(control, |blocks| {
-            poles.par_iter().zip(&mut found).for_each(|(&(o, p), found)| {
-                let (order, pole) = (&orders[o], &orders[o].poles[p]);
-                let Some(left) = LeftFactors::new(order, self.observability) else { return };
-                let right = real_columns(order, std::slice::from_ref(pole));
-                found.extend(blocks.iter().map(|block| self.of_pole(block, order, pole, &left, &right)));
-            });
-            Ok(())
+            orders.par_iter().zip(&mut by_order).filter(|(_, wanted)| !wanted.is_empty()).try_for_each(
+                |(order, wanted)| {
+                    let Some(left) = LeftFactors::new(order, self.observability) else { return Ok(()) };
+                    let chosen: Vec<&Pole> = wanted.iter().map(|(p, _)| &order.poles[*p]).collect();
+                    let right = real_columns(order, &chosen);
+                    for block in blocks {
+                        control.checkpoint()?;
+                        let images = Images::new(block, &right);
+                        for (i, (pole, (_, sum))) in chosen.iter().zip(wanted.iter_mut()).enumerate() {
+                            let d_a_psi = left.of_all(&images.of(i, pole.mu));
+                            add(sum, pole, &self.of_pole(block, order, pole, &d_a_psi));
+                        }
+                    }
+                    Ok(())
+                },
+            )
         })?;
-        Ok(found)
+        let mut sums: Vec<_> = by_order.into_iter().map(Vec::into_iter).collect();
+        Ok(poles.iter().filter_map(|&(o, _)| sums[o].next()).map(|(_, sum)| sum).collect())
     }
 
-    fn of_pole(
-        &self,
-        block: &BlockDerivative,
-        order: &Order,
-        pole: &Pole,
-        left: &LeftFactors,
-        right: &DMatrix<f64>,
-    ) -> PoleDerivative {
+    fn of_pole(&self, block: &BlockDerivative, order: &Order, pole: &Pole, d_a_psi: &DVector<C64>) -> PoleDerivative {
         let (n, j) = (order.order, pole.column);
         let c = self.observability.output(n);
-        let d_a_psi = left.of_all(&Images::new(block, right).of(0, pole.mu));
         // dψ = V x in the real form of the eigenvectors.
         let mut x = DVector::<C64>::zeros(n);
         let mut i = 0;
         while i < n {
             if order.mu[i].im > 0.0 {
-                let (upper, lower) = pair(&d_a_psi, i);
+                let (upper, lower) = pair(d_a_psi, i);
                 // Along the pole's own vector dψ has no part: it would only scale it.
                 let own = if i == j { C64::new(0.0, 0.0) } else { upper / (pole.mu - order.mu[i]) };
                 let conjugate = lower / (pole.mu - order.mu[i].conj());
@@ -193,7 +198,7 @@ impl<'a> Derivatives<'a> {
         let d_raw = times(c, &d_psi) + times(block.d_c.columns(0, n), &psi);
         let largest = (0..raw.len()).fold(0, |best, i| if raw[i].norm() > raw[best].norm() { i } else { best });
         let shape = (&d_raw - raw.map(|z| z / raw[largest] * d_raw[largest])) / raw[largest];
-        let (f, xi) = frequency_and_damping(pole, pair(&d_a_psi, j).0, self.sampling_rate_hz);
+        let (f, xi) = frequency_and_damping(pole, pair(d_a_psi, j).0, self.sampling_rate_hz);
         PoleDerivative { frequency_hz: f, damping_ratio: xi, shape }
     }
 }
@@ -284,7 +289,7 @@ impl LeftFactors {
 }
 
 /// Re ψ and Im ψ of some poles of an order, side by side.
-fn real_columns(order: &Order, poles: &[Pole]) -> DMatrix<f64> {
+fn real_columns(order: &Order, poles: &[&Pole]) -> DMatrix<f64> {
     DMatrix::from_fn(order.order, 2 * poles.len(), |i, j| order.vectors[(i, poles[j / 2].column + j % 2)])
 }
 
@@ -325,39 +330,50 @@ fn frequency_and_damping(pole: &Pole, d_mu: C64, sampling_rate_hz: f64) -> (f64,
     (d_modulus / (2.0 * PI), (-d_lambda.re - pole.damping_ratio * d_modulus) / modulus)
 }
 
-/// A shape and what its scatter says of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JudgedShape {
-    /// Scaled to its largest component; real where nothing speaks against it.
-    pub shape: DVector<C64>,
-    /// Expected 1 − MAC against the true shape: the part of the scatter that is orthogonal to the shape.
-    pub expected_mac_loss: f64,
+/// Scatter of a shape over the blocks, relative to its norm: squares of what is orthogonal to the shape, whose own
+/// phase and scale are arbitrary, with the shape turned to its most real phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ShapeScatter {
+    real: f64,
+    imaginary: f64,
+}
+
+impl ShapeScatter {
+    /// Adds one block.
+    pub fn add(&mut self, pole: &Pole, derivative: &PoleDerivative) {
+        let shape = &pole.shape;
+        let norm = shape.norm_squared();
+        let turn = indicators::turn_to_real(shape.as_view());
+        let across = (&derivative.shape - shape * (shape.dotc(&derivative.shape) / norm)) * turn;
+        self.real += across.iter().map(|z| z.re * z.re).sum::<f64>() / norm;
+        self.imaginary += across.iter().map(|z| z.im * z.im).sum::<f64>() / norm;
+    }
+
+    /// The shape to report, and its expected 1 − MAC against the true one.
+    ///
+    /// A real mode, turned to its most real phase, has an imaginary part that is noise alone. Where the imaginary part
+    /// is within its own scatter it is therefore dropped: that halves the error of shapes of crowded modes, while the
+    /// shape of a truly complex mode stays as it is.
+    pub fn judge(&self, shape: &DVector<C64>) -> JudgedShape {
+        let turned = shape * indicators::turn_to_real(shape.as_view());
+        let imaginary = turned.iter().map(|z| z.im * z.im).sum::<f64>() / shape.norm_squared();
+        if imaginary <= EVIDENCE * self.imaginary {
+            let real = turned.map(|z| C64::new(z.re, 0.0));
+            JudgedShape { shape: indicators::scaled_to_largest(real.as_view()), expected_mac_loss: self.real }
+        } else {
+            JudgedShape { shape: shape.clone(), expected_mac_loss: self.real + self.imaginary }
+        }
+    }
 }
 
 /// An imaginary part below this many times its own variance is no evidence of a complex mode: two standard deviations.
 const EVIDENCE: f64 = 4.0;
 
-/// Judges a shape by its derivatives in all directions.
-///
-/// Turned to its most real phase, a real mode has an imaginary part that is noise alone. Where the imaginary part is
-/// within its own scatter it is therefore dropped: that halves the error of shapes of crowded modes, while the shape
-/// of a truly complex mode stays as it is.
-pub fn judge_shape(shape: &DVector<C64>, derivatives: &[PoleDerivative]) -> JudgedShape {
-    let turn = indicators::turn_to_real(shape.as_view());
-    let turned = shape * turn;
-    let norm = shape.norm_squared();
-    let (mut re, mut im) = (0.0, 0.0);
-    for derivative in derivatives {
-        // What remains is orthogonal to the shape, whose own phase and scale are arbitrary.
-        let across = (&derivative.shape - shape * (shape.dotc(&derivative.shape) / norm)) * turn;
-        re += across.iter().map(|z| z.re * z.re).sum::<f64>() / norm;
-        im += across.iter().map(|z| z.im * z.im).sum::<f64>() / norm;
-    }
-    let imaginary = turned.iter().map(|z| z.im * z.im).sum::<f64>() / norm;
-    if imaginary <= EVIDENCE * im {
-        let real = turned.map(|z| C64::new(z.re, 0.0));
-        JudgedShape { shape: indicators::scaled_to_largest(real.as_view()), expected_mac_loss: re }
-    } else {
-        JudgedShape { shape: shape.clone(), expected_mac_loss: re + im }
-    }
+/// A shape and what its scatter says of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JudgedShape {
+    /// Scaled to its largest component; real where nothing speaks against it.
+    pub shape: DVector<C64>,
+    /// Expected 1 − MAC against the true shape.
+    pub expected_mac_loss: f64,
 }

@@ -5,7 +5,7 @@ use oma_worker::compute::cpu::Cpu;
 use oma_worker::modal::hankel;
 use oma_worker::modal::poles::{Order, Pole};
 use oma_worker::modal::ssi::{self, Subspace};
-use oma_worker::modal::uncertainty::Derivatives;
+use oma_worker::modal::uncertainty::{Derivatives, PoleDerivative};
 use oma_worker::model::control::Control;
 use oma_worker::model::parameters::Weighting;
 use oma_worker::model::record::MemoryRecord;
@@ -27,6 +27,11 @@ fn subspace(weighting: Weighting) -> Subspace {
 fn poles(subspace: &Subspace, order: usize) -> Order {
     let svd = subspace.decompose(subspace.h.ncols()).unwrap();
     subspace.observability(&svd, order).order(order, 100.0).unwrap()
+}
+
+fn of_pole(derivatives: &Derivatives<'_>, orders: &[Order], pole: (usize, usize)) -> Vec<PoleDerivative> {
+    let keep = |all: &mut Vec<PoleDerivative>, _: &Pole, one: &PoleDerivative| all.push(one.clone());
+    derivatives.of_poles(orders, &[pole], &Control::none(), keep).unwrap().remove(0)
 }
 
 fn nearest<'a>(order: &'a Order, pole: &Pole) -> &'a Pole {
@@ -73,7 +78,7 @@ fn derivatives_of_frequency_damping_and_shape_equal_central_differences() {
                     let (up, down) = (nearest(&above, pole), nearest(&below, pole));
                     let slope = |f: &dyn Fn(&Pole) -> f64| (f(up) - f(down)) / (2.0 * step);
                     // Measured against the scatter over all blocks, since a single derivative may be near zero.
-                    let all = derivatives.of_poles(&orders, &[(0, p)], &Control::none()).unwrap().remove(0);
+                    let all = of_pole(&derivatives, &orders, (0, p));
                     let found = &all[k];
                     let rms = |f: &dyn Fn(usize) -> f64| (0..BLOCKS).map(f).map(|d| d * d).sum::<f64>().sqrt();
                     let error = (slope(&|p| p.frequency_hz) - found.frequency_hz).abs();
@@ -101,7 +106,7 @@ fn standard_deviations_are_the_root_of_the_summed_squares() {
     derivatives.attach(&mut orders, &Control::none()).unwrap();
     for (o, order) in orders.iter().enumerate() {
         for (p, pole) in order.poles.iter().enumerate() {
-            let all = derivatives.of_poles(&orders, &[(o, p)], &Control::none()).unwrap().remove(0);
+            let all = of_pole(&derivatives, &orders, (o, p));
             assert_eq!(all.len(), BLOCKS);
             let root = |f: &dyn Fn(usize) -> f64| (0..BLOCKS).map(f).map(|d| d * d).sum::<f64>().sqrt();
             let deviation = pole.deviation.unwrap();

@@ -1,0 +1,108 @@
+//! From a cluster of poles to a mode with all that is known of it.
+
+use crate::modal::ModalError;
+use crate::modal::poles::{Observability, Order, Pole};
+use crate::modal::selection::{self, Selected, Setting};
+use crate::modal::ssi::Subspace;
+use crate::modal::uncertainty::{Derivatives, JudgedShape, ShapeScatter};
+use crate::model::control::Control;
+use crate::model::modes::{Mode, Shape};
+use nalgebra::{Complex, DMatrix};
+use oma_linalg::Svd;
+
+type C64 = Complex<f64>;
+
+/// The shapes of all members of every mode, with what their scatter says of them.
+pub(super) fn judge_members(
+    derivatives: &Derivatives<'_>,
+    modes: &[Selected],
+    orders: &[Order],
+    control: &Control,
+) -> Result<Vec<Vec<JudgedShape>>, ModalError> {
+    let members: Vec<(usize, usize)> = modes.iter().flat_map(|mode| mode.members.iter().copied()).collect();
+    let mut scatter = derivatives.of_poles(orders, &members, control, ShapeScatter::add)?.into_iter();
+    let judge = |&(o, p): &(usize, usize)| scatter.next().map(|scatter| scatter.judge(&orders[o].poles[p].shape));
+    let mut all = members.iter().filter_map(judge);
+    Ok(modes.iter().map(|mode| all.by_ref().take(mode.members.len()).collect()).collect())
+}
+
+/// What a mode is described with.
+pub(super) struct ModeContext<'a> {
+    pub(super) subspace: &'a Subspace,
+    pub(super) svd: &'a Svd,
+    pub(super) observability: &'a Observability,
+    /// Correlations of the whole record.
+    pub(super) measured: &'a [DMatrix<f64>],
+}
+
+impl ModeContext<'_> {
+    /// `judged`: the members' shapes; empty without standard deviations.
+    pub(super) fn mode(
+        &self,
+        selected: &Selected,
+        judged: &[JudgedShape],
+        orders: &[Order],
+        setting: &Setting,
+    ) -> Mode {
+        let (o, p) = selected.representative;
+        let (order, pole) = (&orders[o], &orders[o].poles[p]);
+        let own = selected.members.iter().position(|member| *member == selected.representative);
+        let judged = own.and_then(|own| judged.get(own));
+        let frequencies: Vec<f64> = selected.members.iter().map(|&(o, p)| orders[o].poles[p].frequency_hz).collect();
+        Mode {
+            frequency_hz: pole.frequency_hz,
+            damping_ratio: Some(pole.damping_ratio),
+            shape: Shape(judged.as_ref().map_or_else(|| pole.shape.clone(), |judged| judged.shape.clone())),
+            frequency_std_hz: pole.deviation.map(|d| d.frequency_hz),
+            damping_ratio_std: pole.deviation.map(|d| d.damping_ratio),
+            mpc: pole.mpc,
+            mpd: pole.mpd,
+            order: Some(pole.order),
+            pole_count: Some(selected.members.len()),
+            support: Some(selected.support),
+            rho: selection::rho(pole, setting.duration_s),
+            frequency_spread_hz: Some(spread(&frequencies)),
+            modal_contribution: self.contribution(order, pole),
+            expected_mac_loss: judged.map(|judged| judged.expected_mac_loss),
+            level_sampling_rate_hz: Some(setting.sampling_rate_hz),
+        }
+    }
+
+    /// Correlation of the mode's part of the output correlations with the measured ones, mean over all channel
+    /// pairs: ρ = ⟨R, R_j⟩ / √(⟨R, R⟩⟨R_j, R_j⟩) over lags 1 to 2·block_rows − 1 (algorithms §3.6).
+    fn contribution(&self, order: &Order, pole: &Pole) -> Option<f64> {
+        let left = order.left_vectors()?;
+        let (l, r) = self.measured[0].shape();
+        let n = order.order;
+        // G: the first block column of the controllability matrix S^(1/2) Vᵀ W₂^(−1).
+        let first = self.subspace.weights.remove_right(&self.svd.v.rows(0, r).columns(0, n).into_owned());
+        let mut g = first.transpose();
+        (0..n).for_each(|i| g.row_mut(i).scale_mut(self.svd.s[i].sqrt()));
+        let row = |i: usize| left.row(i) * &g;
+        let row = row(pole.column).zip_map(&row(pole.column + 1), |re, im| C64::new(re, -im) * 0.5);
+        let c = self.observability.output(n).map(|x| C64::new(x, 0.0));
+        let residue = c * order.right_vector(pole) * row;
+        let mut sum = 0.0;
+        for i in 0..l {
+            for j in 0..r {
+                let mut power = C64::new(1.0, 0.0);
+                let (mut both, mut data, mut own) = (0.0, 0.0, 0.0);
+                for m in 1..2 * self.subspace.block_rows {
+                    let synthetic = 2.0 * (residue[(i, j)] * power).re;
+                    power *= pole.mu;
+                    let value = self.measured[m][(i, j)];
+                    both += value * synthetic;
+                    data += value * value;
+                    own += synthetic * synthetic;
+                }
+                sum += if data * own > 0.0 { both / (data * own).sqrt() } else { 0.0 };
+            }
+        }
+        Some(sum / (l * r) as f64)
+    }
+}
+
+fn spread(values: &[f64]) -> f64 {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+}

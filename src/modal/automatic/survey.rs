@@ -1,0 +1,93 @@
+//! What the spectrum says before any subspace is formed: block rows, references and decimation follow from it.
+
+use super::FEWEST_BLOCK_ROWS;
+use crate::compute::Backend;
+use crate::modal::fdd::{self, PeakSetting};
+use crate::modal::{ModalError, spectrum};
+use crate::model::control::Control;
+use crate::model::parameters::{SsiParameters, Weighting};
+use crate::model::record::Record;
+use nalgebra::{Complex, DMatrix};
+
+type C64 = Complex<f64>;
+
+/// Channels that all serve as reference; above, this many are chosen (automation §1.1).
+pub(super) const REFERENCES: usize = 20;
+
+/// What the spectrum says before any subspace is formed.
+pub(super) struct Survey {
+    pub(super) lowest_hz: f64,
+    pub(super) highest_hz: f64,
+    pub(super) references: Vec<usize>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Survey {
+    pub(super) fn new(
+        record: &dyn Record,
+        parameters: &SsiParameters,
+        references: Option<&[usize]>,
+        backend: &dyn Backend,
+        control: &Control,
+    ) -> Result<Survey, ModalError> {
+        let info = record.info();
+        let mut warnings = Vec::new();
+        let segment_length = spectrum::segment_length_by_rule(info);
+        let spectra = spectrum::spectral_matrices(record, segment_length, 0.5, backend, control)?;
+        let nyquist = info.sampling_rate_hz / 2.0;
+        let setting = PeakSetting { band_hz: (0.0, nyquist), overlap: 0.5, prominence: fdd::PROMINENCE };
+        let peaks = fdd::peaks(&spectra, &setting, control)?;
+        let first = spectrum::singular_values(&spectra, 1, control)?.remove(0);
+        let lowest = peaks.iter().map(|p| p.frequency_hz).find(|f| *f >= parameters.band_low_hz.unwrap_or(0.0));
+        if lowest.is_none() {
+            warnings.push(format!("spectrum has no clear peak: block_rows by rule is the least, {FEWEST_BLOCK_ROWS}"));
+        }
+        let all = (0..info.channels.len()).collect::<Vec<_>>();
+        let references = match references {
+            Some(given) => given.to_vec(),
+            None if all.len() <= REFERENCES || parameters.weighting == Some(Weighting::Cva) => all,
+            None => {
+                warnings.push(format!("{REFERENCES} of {} channels serve as reference, by rule", all.len()));
+                choose_references(&spectra.matrices, REFERENCES)
+            }
+        };
+        Ok(Survey {
+            lowest_hz: lowest.unwrap_or(nyquist / FEWEST_BLOCK_ROWS as f64),
+            highest_hz: fdd::highest_signal_hz(&first, spectra.line_hz),
+            references,
+            warnings,
+        })
+    }
+}
+
+/// The channels that together carry most: pivoted Cholesky of the correlation matrix (the spectra summed over the
+/// lines, channels scaled to unit variance) takes, one by one, the channel that the others so far predict least.
+fn choose_references(matrices: &[DMatrix<C64>], count: usize) -> Vec<usize> {
+    let n = matrices[0].nrows();
+    let mut c = DMatrix::from_fn(n, n, |i, j| matrices.iter().map(|g| g[(i, j)].re).sum::<f64>());
+    let scale: Vec<f64> = (0..n).map(|i| 1.0 / c[(i, i)].max(f64::MIN_POSITIVE).sqrt()).collect();
+    c = DMatrix::from_fn(n, n, |i, j| c[(i, j)] * scale[i] * scale[j]);
+    let mut chosen = Vec::with_capacity(count);
+    while chosen.len() < count {
+        let free = (0..n).filter(|i| !chosen.contains(i));
+        let Some(next) = free.reduce(|best, i| if c[(i, i)] > c[(best, best)] { i } else { best }) else { break };
+        let pivot = c[(next, next)];
+        chosen.push(next);
+        if pivot > 0.0 {
+            let column = c.column(next).into_owned();
+            c -= &column * column.transpose() / pivot;
+        }
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
+/// Decimation of the first level: none unless Nyquist is five times the highest signal (automation §2).
+pub(super) fn first_factor(sampling_rate_hz: f64, highest_hz: f64) -> usize {
+    const OVERSAMPLED: f64 = 5.0;
+    if highest_hz > 0.0 && sampling_rate_hz / 2.0 >= OVERSAMPLED * highest_hz {
+        ((sampling_rate_hz / (OVERSAMPLED * highest_hz)).floor() as usize).max(1)
+    } else {
+        1
+    }
+}
