@@ -1,13 +1,14 @@
 //! The CPU backend against the textbook forms, and SSI against what other packages found.
 
+use crate::raw_files::{Folder, untouched};
 use crate::support::{naive, real_data};
 use nalgebra::DMatrix;
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::compute::{Backend, LagPlan, WelchPlan};
 use oma_worker::modal::{hankel, ssi};
 use oma_worker::model::control::Control;
-use oma_worker::model::parameters::Weighting;
-use oma_worker::model::record::{Block, MemoryRecord, Record, Segment};
+use oma_worker::model::parameters::{Filter, FilterKind, PreprocessingParameters, Weighting};
+use oma_worker::model::record::{Block, MemoryRecord, RawFile, Record, Segment};
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
 
 /// Round-off of sums of `terms` products in f64 through transforms: 16 ε √terms of the norm, a random walk with the
@@ -123,14 +124,14 @@ fn cross_spectra_equal_the_definition_for_any_block_size() {
 }
 
 /// H, its singular values and every well separated pole as pyOMA2 1.4.3 has them (`cov`), at all listed orders.
-fn parity(name: &str, file: &str, prepare: fn(MemoryRecord) -> MemoryRecord) {
+fn parity(name: &str, record: &dyn Record) {
     let reference = real_data::json(&format!("reference/{name}.json"));
     let fs = reference["fs"].as_f64().unwrap();
-    let record = prepare(real_data::record(&format!("data/{file}"), fs));
+    assert_eq!(record.info().sampling_rate_hz, fs);
     let cov = &reference["raw_cov"];
     let br = cov["br"].as_u64().unwrap() as usize;
     let references: Vec<usize> = (0..record.info().channels.len()).collect();
-    let products = ssi::lag_products(&record, &references, 2 * br, 10, &Cpu, &Control::none()).unwrap();
+    let products = ssi::lag_products(record, &references, 2 * br, 10, &Cpu, &Control::none()).unwrap();
     let subspace = ssi::Subspace::new(&products, br, Weighting::Pc).unwrap();
     let norm = cov["H_fro"].as_f64().unwrap();
     let error = (subspace.h.norm() - norm).abs() / norm;
@@ -174,20 +175,31 @@ fn parity(name: &str, file: &str, prepare: fn(MemoryRecord) -> MemoryRecord) {
 
 #[test]
 fn hankel_and_poles_equal_pyoma2_on_the_chain_of_real_data() {
-    parity("chain05_10min", "chain05_10min.npy", |record| record);
+    parity("chain05_10min", &real_data::record("data/chain05_10min.npy", 100.0));
 }
 
 #[test]
 fn hankel_and_poles_equal_pyoma2_on_five_dofs_of_real_data() {
-    parity("pyoma2_5dof", "pyoma2_5dof_sim_f32.npy", |record| record);
+    parity("pyoma2_5dof", &real_data::record("data/pyoma2_5dof_sim_f32.npy", 100.0));
 }
 
 #[test]
 fn hankel_and_poles_equal_pyoma2_on_the_shear_frame_of_real_data() {
-    parity("koma_shearframe", "koma_shearframe.npy", |record| record);
+    parity("koma_shearframe", &real_data::record("data/koma_shearframe.npy", 12.0));
 }
 
 #[test]
 fn hankel_and_poles_equal_pyoma2_on_the_bridge_of_real_data() {
-    parity("cheynet_bridge", "cheynet_bridge_rz_f32.npy", |record| record);
+    parity("cheynet_bridge", &real_data::record("data/cheynet_bridge_rz_f32.npy", 15.0));
+}
+
+/// The raw file through our own preprocessing: high-pass 0.1 Hz of order 8 and decimation by 5, both to and fro.
+#[test]
+fn hankel_and_poles_equal_pyoma2_on_the_palisaden_building_of_real_data() {
+    let folder = Folder::new();
+    let raw = std::fs::read(real_data::path("data/pyoma2_palisaden_raw30min_f32.npy")).unwrap();
+    let file = RawFile { sampling_rate_hz: Some(100.0), ..folder.file("raw.npy", raw) };
+    let highpass = Filter { kind: FilterKind::Highpass, low_hz: Some(0.1), high_hz: None, order: 8 };
+    let parameters = PreprocessingParameters { filter: Some(highpass), decimation_factor: 5, ..untouched() };
+    parity("pyoma2_palisaden", &folder.prepare_with(&[file], &[], &parameters).unwrap());
 }
