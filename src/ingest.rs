@@ -59,6 +59,7 @@ impl RawRecord {
     ///
     /// # Errors
     /// [`IngestError`] naming file, line and value.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of one request, and there is one caller")]
     pub fn open(
         files: &[RawFile],
         channels: &[Channel],

@@ -81,7 +81,7 @@ impl CsvFile {
 
     /// Time of the first row by the file's head, where the rows do not tell it.
     pub(crate) fn head_start(&self) -> Option<Nanos> {
-        Some(LocalTime::new(None, self.zone.clone()).to_utc(self.layout.preamble.start?))
+        Some(LocalTime::new(None, self.zone.clone()).utc_of(self.layout.preamble.start?))
     }
 
     /// Reads the whole file once and hands `columns` (places in a row) to `sink`. `line_of` in an error is the
@@ -185,6 +185,9 @@ impl<R: Read> Lines<R> {
     }
 }
 
+/// Per column the numbers that mean that there is none; warnings; rows.
+type Totals = (Vec<Vec<f64>>, Vec<String>, u64);
+
 /// Brings chunks that were parsed apart together again.
 struct Ordered<'a> {
     of: &'a CsvFile,
@@ -222,7 +225,7 @@ impl<'a> Ordered<'a> {
             return Err(self.of.error(self.tail.swap_remove(0)));
         }
         if let Some(local) = &mut self.local {
-            chunk.stamps.iter_mut().for_each(|stamp| *stamp = local.to_utc(*stamp));
+            chunk.stamps.iter_mut().for_each(|stamp| *stamp = local.utc_of(*stamp));
         }
         self.census.iter_mut().zip(&chunk.census).for_each(|(own, other)| own.merge(other));
         self.rows += chunk.stamps.len() as u64;
@@ -232,7 +235,7 @@ impl<'a> Ordered<'a> {
         sink(&Decoded { stamps: &chunk.stamps, values: &chunk.values })
     }
 
-    fn finish(mut self, plan: &Plan) -> Result<(Vec<Vec<f64>>, Vec<String>, u64), IngestError> {
+    fn finish(mut self, plan: &Plan) -> Result<Totals, IngestError> {
         let of = self.of;
         let key = &of.file.key;
         let mut warnings = Vec::new();

@@ -35,7 +35,7 @@ impl LocalTime {
     }
 
     /// The next stamp's time.
-    pub(crate) fn to_utc(&mut self, stamp: Nanos) -> Nanos {
+    pub(crate) fn utc_of(&mut self, stamp: Nanos) -> Nanos {
         if self.daily {
             // Half a day back is no jitter but midnight.
             if self.previous != Nanos::MIN && stamp < self.previous.saturating_sub(DAY / 2) {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_hour_that_comes_twice_in_autumn_is_told_apart() {
-        let format = StampFormat::Calendar { order: crate::ingest::stamps::Order::YearFirst, zoned: false };
+        let format = StampFormat::Calendar { order: crate::ingest::stamps::Order::Year, zoned: false };
         let mut local = LocalTime::new(Some(format), TimeZone::get("Europe/Rome").ok());
         // 2024-10-27: 00:00 UTC is 02:00 summer time, 01:00 UTC is 02:00 again.
         let midnight: Nanos = 1_729_987_200 * SECOND;
@@ -87,15 +87,15 @@ mod tests {
         for utc in (0..180).map(|m| midnight - 30 * minute + m * minute) {
             let summer = utc < midnight + 60 * minute;
             let wall = utc + if summer { 120 } else { 60 } * minute;
-            assert_eq!(local.to_utc(wall), utc);
+            assert_eq!(local.utc_of(wall), utc);
         }
     }
 
     #[test]
     fn midnight_begins_another_day() {
         let mut local = LocalTime::new(Some(StampFormat::Clock), None);
-        assert_eq!(local.to_utc(DAY - SECOND), DAY - SECOND);
-        assert_eq!(local.to_utc(0), DAY);
-        assert_eq!(local.to_utc(SECOND), DAY + SECOND);
+        assert_eq!(local.utc_of(DAY - SECOND), DAY - SECOND);
+        assert_eq!(local.utc_of(0), DAY);
+        assert_eq!(local.utc_of(SECOND), DAY + SECOND);
     }
 }

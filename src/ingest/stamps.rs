@@ -38,12 +38,12 @@ pub(crate) enum StampFormat {
     },
 }
 
-/// Order of the parts of a date.
+/// Order of the parts of a date, by its first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    YearFirst,
-    DayFirst,
-    MonthFirst,
+    Year,
+    Day,
+    Month,
 }
 
 /// A column's format, and what had to be assumed for it.
@@ -222,30 +222,30 @@ fn digits(text: &[u8]) -> Option<((i16, usize), &[u8])> {
 /// Order of the parts, and what was assumed about it.
 fn date_order(first: [Part; 3], cells: &[&[u8]], given: Option<DateOrder>) -> (Order, Option<String>) {
     if first[0].digits == 4 {
-        return (Order::YearFirst, None);
+        return (Order::Year, None);
     }
     match given {
-        Some(DateOrder::DayFirst) => return (Order::DayFirst, None),
-        Some(DateOrder::MonthFirst) => return (Order::MonthFirst, None),
+        Some(DateOrder::DayFirst) => return (Order::Day, None),
+        Some(DateOrder::MonthFirst) => return (Order::Month, None),
         None => {}
     }
     let dates = || cells.iter().filter_map(|cell| date(cell)).map(|(parts, _)| parts);
     if first[0].sign == b'.' || dates().any(|parts| parts[0].value > 12) {
-        return (Order::DayFirst, None);
+        return (Order::Day, None);
     }
     if dates().any(|parts| parts[1].value > 12) {
-        return (Order::MonthFirst, None);
+        return (Order::Month, None);
     }
-    (Order::DayFirst, Some("dates could begin with day or month, the day is assumed (file_format.date_order)".into()))
+    (Order::Day, Some("dates could begin with day or month, the day is assumed (file_format.date_order)".into()))
 }
 
 /// A date with or without time of day and zone, and whether it had a zone.
 fn calendar(cell: &[u8], order: Order) -> Option<(Nanos, bool)> {
     let ([a, b, c], rest) = date(cell)?;
     let (year, month, day) = match order {
-        Order::YearFirst => (a, b, c),
-        Order::DayFirst => (c, b, a),
-        Order::MonthFirst => (c, a, b),
+        Order::Year => (a, b, c),
+        Order::Day => (c, b, a),
+        Order::Month => (c, a, b),
     };
     // Two digits of a year are of this century.
     let year = if year.digits == 2 { 2000 + year.value } else { year.value };
@@ -421,11 +421,11 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let open = detect(&[b"03/04/2024 10:00:00"], None);
-        assert_eq!((order(&open), open.note.is_some()), (Order::DayFirst, true));
+        assert_eq!((order(&open), open.note.is_some()), (Order::Day, true));
         let told = detect(&[b"03/04/2024 10:00:00", b"03/14/2024 10:00:00"], None);
-        assert_eq!((order(&told), told.note), (Order::MonthFirst, None));
+        assert_eq!((order(&told), told.note), (Order::Month, None));
         let given = detect(&[b"03/04/2024 10:00:00"], Some(DateOrder::MonthFirst));
-        assert_eq!((order(&given), given.note), (Order::MonthFirst, None));
+        assert_eq!((order(&given), given.note), (Order::Month, None));
     }
 
     #[test]
@@ -437,7 +437,7 @@ mod tests {
         let moment = 1_709_287_200 * SECOND;
         assert!((format.parse(cells[0]).unwrap() - moment).abs() <= 10_000);
         assert!((format.parse(cells[1]).unwrap() - moment - SECOND / 100).abs() <= 10_000);
-        assert_eq!(StampFormat::detect("time", &[b"45352.0", b"45353.0"], None).unwrap().format.is_absolute(), false);
+        assert!(!StampFormat::detect("time", &[b"45352.0", b"45353.0"], None).unwrap().format.is_absolute());
     }
 
     #[test]
