@@ -1,164 +1,44 @@
 //! Raw files → rows on one uniform time axis, in gap-free stretches.
 //!
-//! [`RawRecord::open`] reads the heads of the files, finds the channels in them (`columns`), reads every file once
-//! for its time stamps and its hash, and lays all on one axis (`runs`, `timeline`). [`RawRecord::stretches`] then reads the
-//! numbers, as often as it is called, in windows of the axis (`assemble`), closes short gaps and splits at long
-//! ones (`gaps`). Values are raw and f64; memory does not depend on the length of the record.
+//! [`RawRecord::open`] reads the heads of the files, tells how each is written (`bytes`, `layout`), finds the channels
+//! in them (`columns`), decodes every file once into rows on disk (`csv`, `spool`), and lays all on one axis (`runs`,
+//! `timeline`). [`RawRecord::stretches`] then reads the numbers, as often as it is called, in windows of the axis
+//! (`assemble`), closes short gaps and splits at long ones (`gaps`). Values are raw and f64; memory does not depend on the length of the record.
 //! [`cache`] holds the finished record.
 
 mod array;
 mod assemble;
+mod bytes;
 pub mod cache;
+mod cells;
 mod columns;
 mod csv;
+mod error;
 mod gaps;
+mod layout;
+mod local_time;
+mod preamble;
 mod rows;
 mod runs;
+mod sentinels;
+mod spool;
 mod stamps;
+mod time_columns;
 mod timeline;
 
 use crate::model::channel::Channel;
-use crate::model::control::{Cancelled, Control};
+use crate::model::control::Control;
+use crate::model::file_format::FileFormat;
 use crate::model::record::RawFile;
 use crate::model::result::InputFile;
 use columns::{Piece, Plan, Source, Track};
+pub use error::IngestError;
 pub use gaps::{Missing, Stretch, Stretches};
 use jiff::Timestamp;
-use rayon::prelude::*;
 use runs::{PieceTimes, Run, StampFault, Tracker};
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use spool::SpoolWriter;
+use std::path::Path;
 use timeline::{Timeline, TrackTimes};
-
-/// Why raw files give no record.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each variant's and field's meaning is its message")]
-pub enum IngestError {
-    #[error("no raw file covers the period")]
-    NoFiles,
-    #[error("{0}: no such file")]
-    Missing(String),
-    #[error("{file}: cannot be read: {reason}")]
-    Unreadable { file: String, reason: String },
-    #[error("{file}: {source}")]
-    Io { file: String, source: io::Error },
-    #[error("{0}: file is empty")]
-    Empty(String),
-    #[error("{0}: file has a header and no rows")]
-    HeaderOnly(String),
-    #[error("{0}: file is no text, expected CSV or NPY")]
-    Binary(String),
-    #[error("{file}: first line is {line:?}, expected a header that names the columns")]
-    NoHeader { file: String, line: String },
-    #[error("{file}, line {line}: {found} cells, the header has {expected}")]
-    Ragged { file: String, line: u64, found: usize, expected: usize },
-    #[error("{file}, line {line}, column {column:?}: {value:?} is no number")]
-    Text { file: String, line: u64, column: String, value: String },
-    #[error("{file}, line {line}: {value:?} is no time")]
-    Time { file: String, line: u64, value: String },
-    #[error("{file}, line {line}: time goes back")]
-    TimeBackwards { file: String, line: u64 },
-    #[error("{0}: rows are not evenly spaced in time, a record needs one sampling rate")]
-    Uneven(String),
-    #[error("{file}: array {reason}")]
-    Array { file: String, reason: String },
-    #[error("{name}: sampling rate is {rate_hz} Hz, must be above 0")]
-    Rate { name: String, rate_hz: f64 },
-    #[error("{0}: has no time column and no sampling rate, give one")]
-    NoRate(String),
-    #[error("{name}: sampled at {found_hz:.4} Hz by its time column, declared are {declared_hz} Hz")]
-    DeclaredRate { name: String, found_hz: f64, declared_hz: f64 },
-    #[error("{name} is sampled at {rate_hz:.4} Hz, {other} at {other_hz:.4} Hz: one record has one rate")]
-    RatesDiffer { name: String, rate_hz: f64, other: String, other_hz: f64 },
-    #[error("{absolute} has dates in its time column, {relative} has seconds: they cannot be joined")]
-    MixedClocks { absolute: String, relative: String },
-    #[error("{0}: has no dates, so a period cannot be cut out of it")]
-    PeriodWithoutTime(String),
-    #[error("{0}: repeats the time of the file before it, there is no sample left in it")]
-    Overlap(String),
-    #[error("{0}: no row with a usable time")]
-    NoRows(String),
-    #[error("sensors have no period in common")]
-    NoCommonPeriod,
-    #[error("no sample lies within the period")]
-    EmptyPeriod,
-    #[error("no active channel")]
-    NoActiveChannel,
-    #[error("channel {channel:?} is unknown{}", nearest_is(nearest))]
-    UnknownChannel { channel: String, nearest: Option<String> },
-    #[error("channel {0:?} is not active")]
-    InactiveChannel(String),
-    #[error("channel {channel:?}: clock offset is {offset_s} s, must be finite")]
-    ClockOffset { channel: String, offset_s: f64 },
-    #[error("channel {channel:?} has no column in {file}{}", nearest_is(nearest))]
-    NoColumn { channel: String, file: String, nearest: Option<String> },
-    #[error("channel {0:?} has no raw file in the period")]
-    NoFileOf(String),
-    #[error("channel {0:?}: every value in the period is empty or no number")]
-    AllMissing(String),
-    #[error("no moment at which all {channels} channels have a value; the sparsest is {sparsest:?}")]
-    NoStretch { channels: usize, sparsest: String },
-    #[error("{0} gaps longer than max_gap_samples: raise it, or leave the broken channel out")]
-    TooManyGaps(usize),
-    #[error(transparent)]
-    Cancelled(#[from] Cancelled),
-}
-
-fn nearest_is(nearest: &Option<String>) -> String {
-    nearest.as_ref().map(|n| format!(", the nearest name is {n:?}")).unwrap_or_default()
-}
-
-impl IngestError {
-    /// A system error about a file: missing, unreadable, or a fault of the machine.
-    fn io(file: &str, source: io::Error) -> IngestError {
-        use io::ErrorKind as Kind;
-        let file = file.to_owned();
-        match source.kind() {
-            Kind::NotFound => IngestError::Missing(file),
-            Kind::PermissionDenied | Kind::IsADirectory | Kind::UnexpectedEof | Kind::InvalidData => {
-                IngestError::Unreadable { file, reason: source.to_string() }
-            }
-            _ => IngestError::Io { file, source },
-        }
-    }
-
-    /// Short word for machines.
-    pub fn code(&self) -> &'static str {
-        match self {
-            IngestError::NoFiles | IngestError::NoFileOf(_) => "no_raw_file",
-            IngestError::Missing(_) => "missing_file",
-            IngestError::Unreadable { .. } | IngestError::Binary(_) | IngestError::Array { .. } => "unreadable_file",
-            IngestError::Io { .. } => "io",
-            IngestError::Empty(_) | IngestError::HeaderOnly(_) => "empty_file",
-            IngestError::NoHeader { .. } => "no_header",
-            IngestError::Ragged { .. } => "ragged_rows",
-            IngestError::Text { .. } => "text_in_numbers",
-            IngestError::Time { .. }
-            | IngestError::TimeBackwards { .. }
-            | IngestError::Uneven(_)
-            | IngestError::MixedClocks { .. }
-            | IngestError::Overlap(_)
-            | IngestError::ClockOffset { .. }
-            | IngestError::NoRows(_) => "bad_time",
-            IngestError::Rate { .. }
-            | IngestError::NoRate(_)
-            | IngestError::DeclaredRate { .. }
-            | IngestError::RatesDiffer { .. } => "bad_sampling_rate",
-            IngestError::PeriodWithoutTime(_) | IngestError::NoCommonPeriod | IngestError::EmptyPeriod => "bad_period",
-            IngestError::NoActiveChannel => "no_active_channel",
-            IngestError::UnknownChannel { .. } | IngestError::InactiveChannel(_) | IngestError::NoColumn { .. } => {
-                "unknown_channel"
-            }
-            IngestError::AllMissing(_) | IngestError::NoStretch { .. } | IngestError::TooManyGaps(_) => "no_samples",
-            IngestError::Cancelled(_) => "cancelled",
-        }
-    }
-
-    /// Whether the same files would fail again.
-    pub fn is_permanent(&self) -> bool {
-        !matches!(self, IngestError::Io { .. } | IngestError::Cancelled(_))
-    }
-}
 
 /// Raw files laid on one axis, ready to be read.
 #[derive(Debug)]
@@ -171,35 +51,36 @@ pub struct RawRecord {
 }
 
 impl RawRecord {
-    /// Finds the channels in the files and reads all time stamps: one pass over the files.
+    /// Finds the channels in the files and decodes them: one pass over the files.
     ///
+    /// `format`: how files are written whose sensor does not say it; `folder`: for the decoded rows.
     /// `channels`: the structure's channels; empty: every column of numbers is one. `selected`: only these, by name.
     /// `period`: only samples from the one to the other, both included. `watch` gets the part that is done.
     ///
     /// # Errors
     /// [`IngestError`] naming file, line and value.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of one request, and there is one caller")]
     pub fn open(
         files: &[RawFile],
         channels: &[Channel],
         selected: Option<&[String]>,
         period: (Option<Timestamp>, Option<Timestamp>),
+        format: &FileFormat,
+        folder: &Path,
         control: &Control,
-        watch: &(dyn Fn(f64) + Sync),
+        watch: &dyn Fn(f64),
     ) -> Result<RawRecord, IngestError> {
-        let Plan { channels, mut tracks, mut warnings } = columns::plan(files, channels, selected)?;
+        let Plan { channels, mut tracks, mut warnings } = columns::plan(files, channels, selected, format)?;
         let total: usize = tracks.iter().map(|t| t.pieces.len()).sum();
-        let done = AtomicU64::new(0);
-        let scan = |track: &mut Track| {
-            Scan::of(track, &channels, control, &|| {
-                watch((done.fetch_add(1, Ordering::Relaxed) + 1) as f64 / total as f64);
-            })
-        };
-        // In parallel, then judged in order: the first track's error is the one that is told, on any machine.
-        let scans: Vec<Result<Scan, IngestError>> = tracks.par_iter_mut().map(scan).collect();
+        let mut done = 0;
         let mut times = Vec::new();
         let mut inputs: Vec<InputFile> = Vec::new();
-        for result in scans {
-            let scan = result?;
+        // One file after the other: each is parsed by all threads, and memory does not grow with their number.
+        for track in &mut tracks {
+            let scan = Scan::of(track, &channels, folder, control, &mut || {
+                done += 1;
+                watch(f64::from(done) / total as f64);
+            })?;
             times.push(scan.times);
             warnings.extend(scan.warnings);
             for input in scan.inputs {
@@ -262,27 +143,31 @@ impl Scan {
     fn of(
         track: &mut Track,
         channels: &[Channel],
+        folder: &Path,
         control: &Control,
-        watch: &(dyn Fn() + Sync),
+        watch: &mut dyn FnMut(),
     ) -> Result<Scan, IngestError> {
         let first = &channels[track.channels[0]];
         let declared_hz = declared_rate(track, channels)?;
         let interval = declared_hz.map(|rate| 1e9 / rate);
         let (mut scanned, mut inputs, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut absolute, mut end) = (None, None);
-        for piece in std::mem::take(&mut track.pieces) {
-            let (mut times, digest) = scan_stamps(&piece, interval, control)?;
+        let (mut absolute, mut end, mut unzoned) = (None, None, false);
+        let mut spool = SpoolWriter::create(folder, track.channels.len())?;
+        for mut piece in std::mem::take(&mut track.pieces) {
+            let (mut times, digest) = decode(&mut piece, interval, &mut spool, &mut warnings, control)?;
             let key = piece.file.key.clone();
-            let stamp = match &piece.source {
-                Source::Csv(csv) => csv.stamp.map(|(_, format)| format),
-                Source::Array(_) => None,
-            };
             let known_start = piece.file.start.map(|t| i64::try_from(t.as_nanosecond()).unwrap_or(i64::MAX));
+            let (stamp, known_start) = match &piece.source {
+                Source::Csv(csv) => {
+                    if csv.is_of_unknown_zone() && !std::mem::replace(&mut unzoned, true) {
+                        warnings.push(format!("{key}: times name no zone, UTC is assumed (file_format.time_zone)"));
+                    }
+                    (csv.layout.time.as_ref().map(|time| time.format), known_start.or(csv.head_start()))
+                }
+                Source::Array(_) => (None, known_start),
+            };
             match (stamp, interval) {
                 (Some(format), _) => {
-                    if matches!(format, stamps::StampFormat::Iso { zoned: false }) && scanned.is_empty() {
-                        warnings.push(format!("{key}: times name no zone, UTC is assumed"));
-                    }
                     // Seconds from the start of the file become dates where the index knows the start.
                     if let (false, Some(start), Some(run)) = (format.is_absolute(), known_start, times.runs.first()) {
                         let shift = start.saturating_sub(run.first);
@@ -331,23 +216,44 @@ impl Scan {
     }
 }
 
-fn scan_stamps(
-    piece: &Piece,
+/// Reads a file once: its stamps as runs, its hash, its numbers into the spool where they are text.
+fn decode(
+    piece: &mut Piece,
     interval: Option<f64>,
+    spool: &mut SpoolWriter,
+    warnings: &mut Vec<String>,
     control: &Control,
 ) -> Result<(PieceTimes, rows::FileDigest), IngestError> {
-    let key = &piece.file.key;
     let csv = match &piece.source {
         Source::Csv(csv) => csv,
         Source::Array(array) => return Ok((PieceTimes::default(), array.scan(control)?)),
     };
-    let mut tracker = Tracker::new();
+    let key = &piece.file.key;
     let fault = |fault, line| match fault {
-        StampFault::Backwards => IngestError::TimeBackwards { file: key.clone(), line },
+        StampFault::Backwards => IngestError::TimeBackwards {
+            file: key.clone(),
+            line,
+            hint: if csv.is_of_unknown_zone() {
+                ": if the clock was set to winter time, give file_format.time_zone"
+            } else {
+                ""
+            },
+        },
         StampFault::Uneven => IngestError::Uneven(key.clone()),
     };
-    let digest = csv.scan(control, |stamp, line| tracker.push(stamp).map_err(|f| fault(f, line)))?;
-    Ok((tracker.finish(interval).map_err(|f| fault(f, 0))?, digest))
+    let stamped = csv.layout.time.is_some();
+    let (mut tracker, mut row) = (Tracker::new(), csv.layout.head_lines);
+    let findings = csv.decode(&piece.columns, control, &mut |decoded| {
+        for stamp in decoded.stamps.iter().filter(|_| stamped) {
+            row += 1;
+            tracker.push(*stamp).map_err(|f| fault(f, row))?;
+        }
+        spool.push(decoded.stamps, decoded.values)
+    })?;
+    let times = tracker.finish(interval).map_err(|f| fault(f, row))?;
+    warnings.extend(findings.warnings);
+    piece.spool = Some(spool.finish_file(findings.missing)?);
+    Ok((times, findings.digest))
 }
 
 /// The rate that the index declares for a track's files, or else its channels.
@@ -356,7 +262,11 @@ fn declared_rate(track: &Track, channels: &[Channel]) -> Result<Option<f64>, Ing
     let of_channels =
         track.channels.iter().map(|&c| (format!("channel {}", channels[c].name), channels[c].sampling_rate_hz));
     let mut declared: Option<(String, f64)> = None;
-    for (name, rate) in of_files.chain(of_channels) {
+    let of_heads = track.pieces.iter().filter_map(|piece| match &piece.source {
+        Source::Csv(csv) => Some((format!("{}, by its head,", piece.file.key), csv.layout.preamble.sampling_rate_hz)),
+        Source::Array(_) => None,
+    });
+    for (name, rate) in of_files.chain(of_channels).chain(of_heads) {
         let Some(rate_hz) = rate else { continue };
         if !(rate_hz > 0.0 && rate_hz.is_finite()) {
             return Err(IngestError::Rate { name, rate_hz });

@@ -4,6 +4,8 @@ pub mod record;
 
 pub mod channel;
 
+pub mod file_format;
+
 pub mod parameters;
 
 pub mod modes;

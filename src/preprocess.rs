@@ -8,6 +8,7 @@
 
 pub mod decimate;
 pub mod design;
+mod quality;
 mod statistics;
 mod steps;
 mod zero_phase;
@@ -23,6 +24,7 @@ use crate::model::result::ChannelQuality;
 use decimate::decimated_segment;
 pub use decimate::{DecimateError, Decimated, decimate};
 use jiff::Timestamp;
+use quality::Inspection;
 use rayon::prelude::*;
 use statistics::{LineFit, Moments};
 use std::path::Path;
@@ -144,7 +146,9 @@ pub fn prepare(
     // The passes cost about the same.
     const PASSES: f64 = 3.0;
     let watch = |pass: f64| move |part: f64| control.progress(STAGE, (pass + part) / PASSES);
-    let raw = RawRecord::open(files, channels, selected, period, control, &watch(0.0))?;
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let format = &parameters.file_format;
+    let raw = RawRecord::open(files, channels, selected, period, format, folder, control, &watch(0.0))?;
     check(&raw, parameters)?;
     let steps = Steps::new(parameters, raw.sampling_rate_hz())?;
     let survey = Survey::of(&raw, parameters, steps.least_samples() as u64, control, &watch(1.0))?;
@@ -173,6 +177,8 @@ struct Survey {
     segments: Vec<Segment>,
     /// Per segment and channel.
     fits: Vec<Vec<LineFit>>,
+    /// Per channel.
+    inspections: Vec<Inspection>,
     /// Segments and samples that are too short, and the longest of all segments.
     short: (usize, u64),
     longest: u64,
@@ -187,7 +193,9 @@ impl Survey {
         control: &Control,
         watch: &dyn Fn(f64),
     ) -> Result<Survey, PrepareError> {
-        let mut survey = Survey { segments: vec![], fits: vec![], short: (0, 0), longest: 0, missing: vec![] };
+        let inspections = vec![Inspection::new(); raw.channels().len()];
+        let mut survey =
+            Survey { segments: vec![], fits: vec![], inspections, short: (0, 0), longest: 0, missing: vec![] };
         let mut stretches = raw.stretches(parameters.max_gap_samples, control);
         let mut stretch = Stretch::default();
         while stretches.next_stretch(&mut stretch)? {
@@ -202,11 +210,15 @@ impl Survey {
             }
             if let (Some(segment), Some(fits)) = (survey.segments.last_mut(), survey.fits.last_mut()) {
                 segment.samples += stretch.samples() as u64;
-                let lanes = fits.par_iter_mut().zip(&mut stretch.channels).zip(raw.channels());
-                lanes.for_each(|((fit, samples), channel)| {
-                    calibrate(channel, samples);
-                    fit.push(samples);
-                });
+                let start = stretch.start;
+                let lanes = fits.par_iter_mut().zip(&mut survey.inspections);
+                lanes.zip(&mut stretch.channels).zip(raw.channels()).for_each(
+                    |(((fit, inspection), samples), channel)| {
+                        calibrate(channel, samples);
+                        fit.push(samples);
+                        inspection.push(start, samples);
+                    },
+                );
             }
             watch((stretch.start + stretch.samples() as u64) as f64 / raw.samples() as f64);
         }
@@ -276,16 +288,26 @@ impl Survey {
             let fits = || self.fits.iter().map(|fits| &fits[index]);
             let count: f64 = fits().map(|fit| fit.mean().1).sum();
             let dead = fits().all(|fit| !fit.varies());
-            let moments = &moments[index];
+            let (moments, inspection) = (&moments[index], &self.inspections[index]);
+            let earlier = || (0..index).find(|other| inspection.repeats(&self.inspections[*other]));
+            let duplicate_of = if dead { None } else { earlier().map(|other| raw.channels()[other].name.clone()) };
+            let verdict = match (dead, &duplicate_of) {
+                (true, _) => "dead",
+                (_, Some(_)) => "duplicated",
+                _ => inspection.fault().unwrap_or("good"),
+            };
             ChannelQuality {
                 channel: channel.name.clone(),
-                verdict: if dead { "dead" } else { "good" }.into(),
+                verdict: verdict.into(),
                 coverage: self.missing[index].present as f64 / raw.samples() as f64,
                 mean: fits().map(|fit| fit.mean().0 * (fit.mean().1 / count)).sum(),
                 rms: moments.rms(),
                 min: moments.min,
                 max: moments.max,
                 kurtosis: if dead { None } else { moments.kurtosis() },
+                duplicate_of,
+                stuck_fraction: inspection.stuck_fraction(),
+                clipped_fraction: inspection.clipped_fraction(),
             }
         };
         raw.channels().iter().enumerate().map(quality).collect()

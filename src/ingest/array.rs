@@ -1,6 +1,7 @@
 //! NPY arrays: samples × channels (or one channel), f4 or f8, rows or columns contiguous; read in blocks with seeks.
 
 use super::IngestError;
+use super::bytes::open;
 use super::rows::{Digest, FileDigest, RowBlock, Rows};
 use crate::model::control::Control;
 use crate::model::record::RawFile;
@@ -169,8 +170,4 @@ impl Rows for ArrayRows {
     fn skip_to(&mut self, row: u64) {
         self.row = row.min(self.of.rows);
     }
-}
-
-fn open(file: &RawFile) -> Result<File, IngestError> {
-    File::open(&file.path).map_err(|source| IngestError::io(&file.key, source))
 }

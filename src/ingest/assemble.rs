@@ -107,9 +107,10 @@ impl<'a> TrackReader<'a> {
     /// Reads on until the block holds `row`; how many rows it has from there on.
     fn read_to(&mut self, piece: &Piece, row: u64, control: &Control) -> Result<u64, IngestError> {
         if self.source.is_none() {
-            let mut source = match &piece.source {
-                Source::Csv(csv) => csv.rows(&piece.columns)?,
-                Source::Array(array) => array.rows(&piece.columns)?,
+            let mut source: Box<dyn Rows> = match (&piece.spool, &piece.source) {
+                (Some(spool), _) => Box::new(spool.rows()?),
+                (None, Source::Array(array)) => array.rows(&piece.columns)?,
+                (None, Source::Csv(_)) => return Err(IngestError::NoRows(piece.file.key.clone())),
             };
             source.skip_to(row);
             self.source = Some(source);

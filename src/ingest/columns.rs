@@ -6,9 +6,14 @@
 
 use super::IngestError;
 use super::array::ArrayFile;
+use super::bytes::Head;
 use super::csv::CsvFile;
+use super::layout::Column;
+use super::spool::Spool;
 use crate::model::channel::Channel;
+use crate::model::file_format::{FileFormat, FileKind};
 use crate::model::record::RawFile;
+use encoding_rs::Encoding;
 
 /// A file whose head was understood.
 #[derive(Debug, Clone)]
@@ -24,6 +29,8 @@ pub(crate) struct Piece {
     pub(crate) source: Source,
     /// In the order of [`Track::channels`].
     pub(crate) columns: Vec<usize>,
+    /// The decoded rows of a file of text, once it was read.
+    pub(crate) spool: Option<Spool>,
 }
 
 /// The files of one clock, and the channels in them.
@@ -45,14 +52,27 @@ pub(crate) struct Plan {
 }
 
 /// Finds the wanted channels in the files.
-pub(crate) fn plan(files: &[RawFile], known: &[Channel], selected: Option<&[String]>) -> Result<Plan, IngestError> {
+pub(crate) fn plan(
+    files: &[RawFile],
+    known: &[Channel],
+    selected: Option<&[String]>,
+    format: &FileFormat,
+) -> Result<Plan, IngestError> {
     if files.is_empty() {
         return Err(IngestError::NoFiles);
     }
-    if known.is_empty() { plan_from_files(files, selected) } else { plan_from_channels(files, known, selected) }
+    match known.is_empty() {
+        true => plan_from_files(files, selected, format),
+        false => plan_from_channels(files, known, selected, format),
+    }
 }
 
-fn plan_from_channels(files: &[RawFile], known: &[Channel], selected: Option<&[String]>) -> Result<Plan, IngestError> {
+fn plan_from_channels(
+    files: &[RawFile],
+    known: &[Channel],
+    selected: Option<&[String]>,
+    format: &FileFormat,
+) -> Result<Plan, IngestError> {
     let channels = choose(known, selected)?;
     let mut tracks: Vec<Track> = Vec::new();
     let mut seen = Vec::new();
@@ -61,7 +81,8 @@ fn plan_from_channels(files: &[RawFile], known: &[Channel], selected: Option<&[S
         if !channels.iter().any(of_sensor) {
             continue;
         }
-        let source = Source::open(file)?;
+        let own = channels.iter().filter(|c| of_sensor(c)).find_map(|c| c.file_format.as_ref());
+        let source = Source::open(file, &format.overridden_by(own))?;
         let names = source.names(file, known);
         let found = channels.iter().enumerate().filter(|(_, c)| of_sensor(c));
         let found: Vec<(usize, usize)> =
@@ -103,7 +124,7 @@ fn add(
     columns: Vec<usize>,
     known: &[Channel],
 ) -> Result<(), IngestError> {
-    let piece = Piece { file: file.clone(), source: source.clone(), columns };
+    let piece = Piece { file: file.clone(), source: source.clone(), columns, spool: None };
     if let Some(track) = tracks.iter_mut().find(|t| t.channels == channels) {
         track.pieces.push(piece);
         return Ok(());
@@ -155,25 +176,28 @@ fn choose(known: &[Channel], selected: Option<&[String]>) -> Result<Vec<Channel>
 
 /// Every column of numbers is a channel: those of the files without a sensor by their header, those of a sensor by
 /// `sensor/header`.
-fn plan_from_files(files: &[RawFile], selected: Option<&[String]>) -> Result<Plan, IngestError> {
+fn plan_from_files(files: &[RawFile], selected: Option<&[String]>, format: &FileFormat) -> Result<Plan, IngestError> {
     let (mut channels, mut warnings) = (Vec::<Channel>::new(), Vec::new());
     for file in files {
-        let names = Source::open(file)?.names(file, &[]);
-        for column in names.0.iter().filter(|c| !c.numeric) {
-            warnings.push(format!("{}: column {:?} holds no numbers and was left out", file.key, column.header));
+        let names = Source::open(file, format)?.names(file, &[]);
+        for column in &names.0 {
+            if let Some(why) = column.unfit {
+                warnings.push(format!("{}: column {:?} {why} and was left out", file.key, column.header));
+            }
         }
         for (place, column) in names.0.iter().enumerate() {
             if names.0[..place].iter().any(|c| c.header == column.header) {
                 warnings.push(format!("{}: of two columns {:?} the first is read", file.key, column.header));
             }
         }
-        for column in names.0.iter().filter(|c| c.numeric) {
+        for column in names.0.iter().filter(|c| c.unfit.is_none()) {
             let channel = match &file.sensor_id {
-                None => Channel::named(&column.header),
+                None => Channel { unit: column.unit.clone(), ..Channel::named(&column.header) },
                 Some(id) => Channel {
                     sensor_id: id.clone(),
                     sensor_name: id.clone(),
                     axis: column.header.clone(),
+                    unit: column.unit.clone(),
                     ..Channel::named(&format!("{id}/{}", column.header))
                 },
             };
@@ -185,23 +209,51 @@ fn plan_from_files(files: &[RawFile], selected: Option<&[String]>) -> Result<Pla
     if channels.is_empty() {
         return Err(IngestError::NoActiveChannel);
     }
-    let plan = plan_from_channels(files, &channels, selected)?;
+    let plan = plan_from_channels(files, &channels, selected, format)?;
     Ok(Plan { warnings, ..plan })
 }
 
 impl Source {
-    fn open(file: &RawFile) -> Result<Source, IngestError> {
-        let is_array = file.path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"))
-            || file.key.to_ascii_lowercase().ends_with(".npy");
-        if is_array { ArrayFile::open(file).map(Source::Array) } else { CsvFile::open(file).map(Source::Csv) }
+    /// Tells the kind of a file by its first bytes, unless it is given.
+    fn open(file: &RawFile, format: &FileFormat) -> Result<Source, IngestError> {
+        let head = Head::read(file)?;
+        let kind = format.kind.unwrap_or(match head.bytes.as_slice() {
+            [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => FileKind::Npy,
+            [b'P', b'A', b'R', b'1', ..] => FileKind::Parquet,
+            _ if file.key.to_ascii_lowercase().ends_with(".npy") => FileKind::Npy,
+            _ => FileKind::Csv,
+        });
+        let unknown = |tried: String| IngestError::UnknownFormat { file: file.key.clone(), tried };
+        match kind {
+            FileKind::Npy if head.is_plain() => return ArrayFile::open(file).map(Source::Array),
+            FileKind::Npy => return Err(unknown("an NPY array must not be compressed".into())),
+            FileKind::Parquet | FileKind::Uff58 => {
+                return Err(unknown(format!("raw files of the kind {kind:?} cannot be read")));
+            }
+            FileKind::Csv => {}
+        }
+        if head.bytes.trim_ascii().is_empty() {
+            return Err(IngestError::Empty(file.key.clone()));
+        }
+        let encoding = |name: &String| {
+            let known = Encoding::for_label(name.as_bytes());
+            let limit = "an encoding of the WHATWG standard, like windows-1252";
+            known.ok_or_else(|| IngestError::FormatSetting { setting: "encoding", value: name.clone(), limit })
+        };
+        let encoding = format.encoding.as_ref().map(encoding).transpose()?;
+        let whole = head.whole;
+        let (content, text, note) = head
+            .into_text(encoding)
+            .ok_or_else(|| unknown("not NPY, and its bytes are no text of any encoding".into()))?;
+        CsvFile::open(file, content, (&text, whole), note, format).map(Source::Csv)
     }
 
     /// The columns by name. An array has no names: the axes of the index, or the described channels in their order
     /// where they are as many, or `ch1`, `ch2`, ….
     fn names(&self, file: &RawFile, known: &[Channel]) -> Names {
-        let named = |index: usize, header: String| super::csv::Column { header, index, numeric: true };
+        let named = |index: usize, header: String| Column { header, unit: String::new(), index, unfit: None };
         match self {
-            Source::Csv(csv) => Names(csv.columns.clone()),
+            Source::Csv(csv) => Names(csv.columns().to_vec()),
             Source::Array(array) => {
                 let mut own = known.iter().filter(|c| file.sensor_id.as_ref().is_none_or(|id| *id == c.sensor_id));
                 let own: Vec<String> = own.by_ref().map(|c| c.name.clone()).collect();
@@ -217,7 +269,7 @@ impl Source {
 }
 
 /// The columns of one file.
-struct Names(Vec<super::csv::Column>);
+struct Names(Vec<Column>);
 
 impl Names {
     /// The place of a channel's column.

@@ -1,303 +1,283 @@
-//! CSV files: what is in them (from their first 64 KiB), their time stamps, their numbers row by row.
+//! CSV files: one pass over the text, in parallel pieces, gives stamps and numbers in order.
+
+mod chunk;
 
 use super::IngestError;
-use super::rows::{Digest, FileDigest, RowBlock, Rows};
-use super::stamps::{Nanos, StampFormat, is_time_header};
+use super::bytes::{Content, open};
+use super::layout::{Column, Layout};
+use super::local_time::LocalTime;
+use super::rows::{Digest, FileDigest};
+use super::sentinels::Census;
+use super::stamps::Nanos;
 use crate::model::control::Control;
+use crate::model::file_format::FileFormat;
 use crate::model::record::RawFile;
-use csv::ByteRecord;
-use std::fs::File;
-use std::io::Read;
+use chunk::{Chunk, FOOTER_LINES, Fault, Plan, Problem};
+use jiff::tz::TimeZone;
+use rayon::prelude::*;
+use std::io::{self, Read};
+use std::sync::Arc;
 
-/// Bytes from which dialect, columns and time format are read.
-const HEAD_BYTES: u64 = 1 << 16;
-
-/// Rows of the head that are looked at.
-const HEAD_ROWS: usize = 200;
-
-/// Rows handed out at once: at 16 channels 0.5 MiB.
-const BLOCK_ROWS: usize = 1 << 12;
-
-/// Separator and decimal sign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Dialect {
-    delimiter: u8,
-    comma: bool,
-}
-
-/// A column that holds numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Column {
-    pub(crate) header: String,
-    /// Its place in a row.
-    pub(crate) index: usize,
-    /// Whether its first cell that is not empty is a number.
-    pub(crate) numeric: bool,
-}
+/// Bytes that are parsed at once by one thread; a line is shorter.
+const CHUNK_BYTES: usize = 1 << 18;
 
 /// A CSV file whose head was understood.
 #[derive(Debug, Clone)]
 pub(crate) struct CsvFile {
     file: RawFile,
-    dialect: Dialect,
-    /// Cells of a row.
-    width: usize,
-    /// All but the time column.
-    pub(crate) columns: Vec<Column>,
-    /// Place and format of the time column.
-    pub(crate) stamp: Option<(usize, StampFormat)>,
+    content: Content,
+    pub(crate) layout: Arc<Layout>,
+    zone: Option<TimeZone>,
+    missing_values: Option<Vec<f64>>,
+}
+
+/// Rows in order, as they were found.
+pub(crate) struct Decoded<'a> {
+    /// One a row; zeros where there is no column of time.
+    pub(crate) stamps: &'a [Nanos],
+    /// Row by row.
+    pub(crate) values: &'a [f64],
+}
+
+/// What one pass over a file found beside its rows.
+pub(crate) struct Findings {
+    pub(crate) digest: FileDigest,
+    /// Per column the numbers that mean that there is none.
+    pub(crate) missing: Vec<Vec<f64>>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl CsvFile {
-    /// Understands the head of `file`.
-    pub(crate) fn open(file: &RawFile) -> Result<CsvFile, IngestError> {
-        let head = head(file)?;
-        let delimiter = delimiter(&head);
-        let mut rows = parse_head(&head, delimiter);
-        if rows.is_empty() {
-            return Err(IngestError::Empty(file.key.clone()));
-        }
-        let header = rows.remove(0);
-        let names: Vec<String> = header
-            .iter()
-            .map(|cell| String::from_utf8_lossy(cell).trim_start_matches('\u{feff}').trim().into())
-            .collect();
-        let comma = delimiter != b',' && rows.iter().any(|row| row.iter().any(needs_comma));
-        let dialect = Dialect { delimiter, comma };
-        if header.iter().all(|cell| dialect.number(cell).is_some_and(f64::is_finite)) {
-            return Err(IngestError::NoHeader { file: file.key.clone(), line: names.join(" ") });
-        }
-        let Some(first) = rows.first() else { return Err(IngestError::HeaderOnly(file.key.clone())) };
-
-        let by_name = names.iter().position(|name| is_time_header(name));
-        let by_content = || first.iter().position(|c| matches!(format_of("", c), Some(StampFormat::Iso { .. })));
-        let stamp = match by_name.or_else(by_content) {
-            None => None,
-            Some(index) => {
-                let cell = first.get(index).unwrap_or_default();
-                let format = format_of(&names[index], cell).ok_or_else(|| IngestError::Time {
-                    file: file.key.clone(),
-                    line: first.position().map_or(2, csv::Position::line),
-                    value: shown(cell),
-                })?;
-                Some((index, format))
-            }
-        };
-        let numeric = |index: usize| {
-            let mut cells = rows.iter().filter_map(|row| row.get(index));
-            let first = cells.find(|cell| !matches!(dialect.number(cell), Some(v) if v.is_nan()));
-            first.is_none_or(|cell| dialect.number(cell).is_some())
-        };
-        let column =
-            |(index, header): (usize, &String)| Column { header: header.clone(), index, numeric: numeric(index) };
-        let is_stamp = |index: usize| stamp.is_some_and(|(at, _)| at == index);
-        let columns = names.iter().enumerate().filter(|(index, _)| !is_stamp(*index)).map(column).collect();
-        Ok(CsvFile { file: file.clone(), dialect, width: names.len(), columns, stamp })
+    /// `content` and `text`: how the file is read, and its first lines; `whole`: whether they are all.
+    pub(crate) fn open(
+        file: &RawFile,
+        content: Content,
+        (text, whole): (&str, bool),
+        note: Option<String>,
+        format: &FileFormat,
+    ) -> Result<CsvFile, IngestError> {
+        let mut layout = Layout::detect(&file.key, text, whole, format)?;
+        layout.notes.extend(note);
+        let zone = format.time_zone.as_deref().map(|name| {
+            TimeZone::get(name).map_err(|_| IngestError::FormatSetting {
+                setting: "time_zone",
+                value: name.into(),
+                limit: "a zone of the IANA database, like Europe/Rome",
+            })
+        });
+        let (zone, missing_values) = (zone.transpose()?, format.missing_values.clone());
+        Ok(CsvFile { file: file.clone(), content, layout: Arc::new(layout), zone, missing_values })
     }
 
-    /// Reads the whole file once: hands each row's stamp with its line to `stamp`, where there is a time column, and
-    /// returns the content's hash and the number of rows.
-    pub(crate) fn scan(
+    /// All but the time.
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.layout.columns
+    }
+
+    /// Whether the stamps are those of a wall clock of an unknown zone.
+    pub(crate) fn is_of_unknown_zone(&self) -> bool {
+        self.zone.is_none() && self.layout.time.as_ref().is_some_and(|time| time.format.is_local())
+    }
+
+    /// Time of the first row by the file's head, where the rows do not tell it.
+    pub(crate) fn head_start(&self) -> Option<Nanos> {
+        Some(LocalTime::new(None, self.zone.clone()).utc_of(self.layout.preamble.start?))
+    }
+
+    /// Reads the whole file once and hands `columns` (places in a row) to `sink`. `line_of` in an error is the
+    /// file's own line.
+    pub(crate) fn decode(
         &self,
+        columns: &[usize],
         control: &Control,
-        mut stamp: impl FnMut(Nanos, u64) -> Result<(), IngestError>,
-    ) -> Result<FileDigest, IngestError> {
+        sink: &mut dyn FnMut(&Decoded<'_>) -> Result<(), IngestError>,
+    ) -> Result<Findings, IngestError> {
+        let failed = |source| IngestError::io(&self.file.key, source);
+        let plan = Plan::new(&self.layout, columns);
         let mut digest = Digest::new(open(&self.file)?);
-        let mut reader = self.reader(&mut digest);
-        let (mut record, mut rows) = (ByteRecord::new(), 0u64);
-        while self.next_record(&mut reader, &mut record)? {
-            if rows.is_multiple_of(BLOCK_ROWS as u64) {
-                control.checkpoint()?;
+        let text = self.content.text(&mut digest).map_err(failed)?;
+        let mut lines = Lines::new(text, self.layout.line_end, self.layout.head_lines);
+        let mut order = Ordered::new(self, columns.len());
+        let mut batch = lines.next_batch().map_err(failed)?;
+        while !batch.is_empty() {
+            control.checkpoint()?;
+            let is_last = lines.ended;
+            let last = batch.len() - 1;
+            let parse = |(at, bytes): (usize, &mut Vec<u8>)| Chunk::parse(&plan, bytes, is_last && at == last);
+            let (chunks, next) = rayon::join(
+                || batch.par_iter_mut().enumerate().map(parse).collect::<Vec<Chunk>>(),
+                || lines.next_batch(),
+            );
+            for chunk in chunks {
+                order.take(chunk, sink)?;
             }
-            rows += 1;
-            if let Some((index, format)) = self.stamp {
-                let (cell, line) = (&record[index], line(&record));
-                let parsed = format.parse(cell);
-                let time = parsed.ok_or_else(|| IngestError::Time {
-                    file: self.file.key.clone(),
-                    line,
-                    value: shown(cell),
-                })?;
-                stamp(time, line)?;
+            batch = next.map_err(failed)?;
+        }
+        drop(lines);
+        let (missing, mut warnings, rows) = order.finish(&plan)?;
+        warnings.splice(..0, self.layout.notes.iter().map(|note| format!("{}: {note}", self.file.key)));
+        Ok(Findings { digest: digest.finish(rows).map_err(failed)?, missing, warnings })
+    }
+
+    fn error(&self, fault: Fault) -> IngestError {
+        let file = self.file.key.clone();
+        let line = fault.line + self.layout.head_lines;
+        match fault.problem {
+            Problem::Ragged { found } => IngestError::Ragged { file, line, found, expected: self.layout.width },
+            Problem::Time { value } => IngestError::Time { file, line, value },
+            Problem::Text { index, value } => {
+                let column = self.layout.columns.iter().find(|column| column.index == index);
+                let column = column.map_or(String::new(), |column| column.header.clone());
+                IngestError::Text { file, line, column, value }
             }
-        }
-        drop(reader);
-        digest.finish(rows).map_err(|source| IngestError::io(&self.file.key, source))
-    }
-
-    /// The numbers of some columns (places in a row).
-    pub(crate) fn rows(&self, columns: &[usize]) -> Result<Box<dyn Rows>, IngestError> {
-        let reader = self.reader(open(&self.file)?);
-        let (of, columns, record) = (self.clone(), columns.to_vec(), ByteRecord::new());
-        Ok(Box::new(CsvRows { of, reader, columns, record, row: 0, skip: 0 }))
-    }
-
-    fn reader<R: Read>(&self, bytes: R) -> csv::Reader<R> {
-        csv::ReaderBuilder::new()
-            .delimiter(self.dialect.delimiter)
-            .flexible(true)
-            .buffer_capacity(HEAD_BYTES as usize)
-            .from_reader(bytes)
-    }
-
-    fn next_record<R: Read>(&self, reader: &mut csv::Reader<R>, record: &mut ByteRecord) -> Result<bool, IngestError> {
-        let more = reader.read_byte_record(record).map_err(|error| self.failed(error))?;
-        if more && record.len() != self.width {
-            return Err(IngestError::Ragged {
-                file: self.file.key.clone(),
-                line: line(record),
-                found: record.len(),
-                expected: self.width,
-            });
-        }
-        Ok(more)
-    }
-
-    fn failed(&self, error: csv::Error) -> IngestError {
-        match error.into_kind() {
-            csv::ErrorKind::Io(source) => IngestError::io(&self.file.key, source),
-            other => IngestError::Unreadable { file: self.file.key.clone(), reason: format!("{other:?}") },
         }
     }
 }
 
-struct CsvRows {
-    of: CsvFile,
-    reader: csv::Reader<File>,
-    columns: Vec<usize>,
-    record: ByteRecord,
-    row: u64,
-    /// Rows before this one are read over.
+/// Cuts text into chunks of whole lines.
+struct Lines<R> {
+    text: R,
+    line_end: u8,
+    /// Lines of the head that are still to be left out.
     skip: u64,
+    /// The begin of a line whose end was not read yet.
+    rest: Vec<u8>,
+    ended: bool,
 }
 
-impl Rows for CsvRows {
-    fn next_rows(&mut self, rows: &mut RowBlock) -> Result<bool, IngestError> {
-        let stop = self.skip.min(self.row + BLOCK_ROWS as u64);
-        while self.row < stop && self.of.next_record(&mut self.reader, &mut self.record)? {
-            self.row += 1;
-        }
-        rows.begin(self.row, self.columns.len());
-        if self.row == stop && stop < self.skip {
-            return Ok(true);
-        }
-        while rows.rows() < BLOCK_ROWS && self.of.next_record(&mut self.reader, &mut self.record)? {
-            self.row += 1;
-            for &index in &self.columns {
-                let cell = &self.record[index];
-                let Some(value) = self.of.dialect.number(cell) else {
-                    let name = self.of.columns.iter().find(|c| c.index == index).map(|c| c.header.clone());
-                    return Err(IngestError::Text {
-                        file: self.of.file.key.clone(),
-                        line: line(&self.record),
-                        column: name.unwrap_or_default(),
-                        value: shown(cell),
-                    });
-                };
-                rows.push(value);
+impl<R: Read> Lines<R> {
+    fn new(text: R, line_end: u8, skip: u64) -> Lines<R> {
+        Lines { text, line_end, skip, rest: Vec::new(), ended: false }
+    }
+
+    /// A chunk for every thread; empty at the end of the text.
+    fn next_batch(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        let mut batch = Vec::new();
+        while batch.len() < rayon::current_num_threads() && !self.ended {
+            let chunk = self.next_chunk()?;
+            if !chunk.is_empty() {
+                batch.push(chunk);
             }
         }
-        Ok(rows.rows() > 0)
+        Ok(batch)
     }
 
-    fn skip_to(&mut self, row: u64) {
-        self.skip = row;
-    }
-}
-
-impl Dialect {
-    /// A cell's number; NaN where it is empty or says that there is none; `None` where it is something else.
-    fn number(self, cell: &[u8]) -> Option<f64> {
-        let cell = cell.trim_ascii();
-        let parsed = if self.comma && cell.contains(&b',') {
-            let mut pointed = cell.to_vec();
-            pointed.iter_mut().filter(|b| **b == b',').for_each(|b| *b = b'.');
-            fast_float2::parse(pointed)
-        } else {
-            fast_float2::parse(cell)
-        };
-        match parsed {
-            Ok(value) => Some(finite(value)),
-            Err(_) => is_missing(cell).then_some(f64::NAN),
+    fn next_chunk(&mut self) -> io::Result<Vec<u8>> {
+        let mut chunk = std::mem::take(&mut self.rest);
+        let room = CHUNK_BYTES.saturating_sub(chunk.len());
+        let read = (&mut self.text).take(room as u64).read_to_end(&mut chunk)?;
+        self.ended = read < room;
+        if !self.ended {
+            let Some(end) = memchr::memrchr(self.line_end, &chunk) else {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("a line is longer than {CHUNK_BYTES} bytes"),
+                ));
+            };
+            self.rest = chunk.split_off(end + 1);
         }
+        while self.skip > 0 {
+            let Some(end) = memchr::memchr(self.line_end, &chunk) else { break };
+            chunk.drain(..=end);
+            self.skip -= 1;
+        }
+        Ok(chunk)
     }
 }
 
-/// An infinite sample is no measurement: it counts as missing.
-fn finite(value: f64) -> f64 {
-    if value.is_infinite() { f64::NAN } else { value }
+/// Per column the numbers that mean that there is none; warnings; rows.
+type Totals = (Vec<Vec<f64>>, Vec<String>, u64);
+
+/// Brings chunks that were parsed apart together again.
+struct Ordered<'a> {
+    of: &'a CsvFile,
+    local: Option<LocalTime>,
+    census: Vec<Census>,
+    rows: u64,
+    lines: u64,
+    repeated_heads: u64,
+    /// Lines that are no rows and behind which no row came yet.
+    tail: Vec<Fault>,
+    cut_off: bool,
 }
 
-/// The ways in which data loggers and spreadsheets write that a value is missing.
-fn is_missing(cell: &[u8]) -> bool {
-    const WORDS: [&[u8]; 7] = [b"", b"na", b"n/a", b"#n/a", b"null", b"none", b"-"];
-    WORDS.contains(&cell.to_ascii_lowercase().as_slice())
-}
-
-/// A number with a decimal comma that would be none with a point.
-fn needs_comma(cell: &[u8]) -> bool {
-    let number = |comma| Dialect { delimiter: b';', comma }.number(cell).is_some();
-    cell.contains(&b',') && !number(false) && number(true)
-}
-
-fn format_of(header: &str, cell: &[u8]) -> Option<StampFormat> {
-    StampFormat::detect(header, cell)
-}
-
-fn line(record: &ByteRecord) -> u64 {
-    record.position().map_or(0, csv::Position::line)
-}
-
-/// A cell as it stands in a message: not longer than a line.
-fn shown(cell: &[u8]) -> String {
-    const LONGEST: usize = 40;
-    let text = String::from_utf8_lossy(cell);
-    let mut short: String = text.chars().take(LONGEST).collect();
-    if short.len() < text.len() {
-        short.push('…');
+impl<'a> Ordered<'a> {
+    fn new(of: &'a CsvFile, columns: usize) -> Ordered<'a> {
+        let time = of.layout.time.as_ref();
+        let local = time.map(|time| LocalTime::new(Some(time.format), of.zone.clone()));
+        let census = vec![Census::new(); columns];
+        Ordered { of, local, census, rows: 0, lines: 0, repeated_heads: 0, tail: vec![], cut_off: false }
     }
-    short
-}
 
-fn open(file: &RawFile) -> Result<File, IngestError> {
-    File::open(&file.path).map_err(|source| IngestError::io(&file.key, source))
-}
-
-/// The file's first bytes, whole lines only.
-fn head(file: &RawFile) -> Result<Vec<u8>, IngestError> {
-    let mut head = Vec::new();
-    let read = open(file)?.take(HEAD_BYTES).read_to_end(&mut head);
-    read.map_err(|source| IngestError::io(&file.key, source))?;
-    if head.trim_ascii().is_empty() {
-        return Err(IngestError::Empty(file.key.clone()));
+    fn take(
+        &mut self,
+        mut chunk: Chunk,
+        sink: &mut dyn FnMut(&Decoded<'_>) -> Result<(), IngestError>,
+    ) -> Result<(), IngestError> {
+        let lines = self.lines;
+        let here = |fault: Fault| Fault { line: fault.line + lines, ..fault };
+        let rows_follow = !chunk.stamps.is_empty() || chunk.fault.is_some();
+        if rows_follow && let Some(fault) = self.tail.first().cloned().or(chunk.fault.map(here)) {
+            return Err(self.of.error(fault));
+        }
+        self.tail.extend(chunk.tail.drain(..).map(here));
+        if self.tail.len() > FOOTER_LINES {
+            return Err(self.of.error(self.tail.swap_remove(0)));
+        }
+        if let Some(local) = &mut self.local {
+            chunk.stamps.iter_mut().for_each(|stamp| *stamp = local.utc_of(*stamp));
+        }
+        self.census.iter_mut().zip(&chunk.census).for_each(|(own, other)| own.merge(other));
+        self.rows += chunk.stamps.len() as u64;
+        self.lines += chunk.lines;
+        self.repeated_heads += chunk.repeated_heads;
+        self.cut_off |= chunk.cut_off;
+        sink(&Decoded { stamps: &chunk.stamps, values: &chunk.values })
     }
-    if head.contains(&0) {
-        return Err(IngestError::Binary(file.key.clone()));
-    }
-    if head.len() as u64 == HEAD_BYTES {
-        let end = head.iter().rposition(|b| *b == b'\n').ok_or_else(|| IngestError::Binary(file.key.clone()))?;
-        head.truncate(end + 1);
-    }
-    Ok(head)
-}
 
-fn parse_head(head: &[u8], delimiter: u8) -> Vec<ByteRecord> {
-    let reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(head);
-    reader.into_byte_records().take(HEAD_ROWS).map_while(Result::ok).collect()
-}
-
-/// The separator: the first of tab, semicolon and comma that cuts most rows into as many cells as the header, and
-/// into more than one. A file that none of them cuts so has one column, or broken rows.
-fn delimiter(head: &[u8]) -> u8 {
-    let cells = |delimiter| {
-        let rows = parse_head(head, delimiter);
-        let header = rows.first().map_or(0, ByteRecord::len);
-        let same = rows.iter().filter(|row| row.len() == header).count();
-        (header, 2 * same > rows.len())
-    };
-    const CANDIDATES: [u8; 3] = [b'\t', b';', b','];
-    let consistent = CANDIDATES.into_iter().find(|d| matches!(cells(*d), (2.., true)));
-    let cutting = || CANDIDATES.into_iter().find(|d| cells(*d).0 > 1);
-    // A single column: its only comma could be the decimal sign.
-    consistent.or_else(cutting).unwrap_or(b';')
+    fn finish(mut self, plan: &Plan) -> Result<Totals, IngestError> {
+        let of = self.of;
+        let key = &of.file.key;
+        let mut warnings = Vec::new();
+        if self.cut_off {
+            self.tail.pop();
+            warnings.push(format!("{key}: the last line is cut off and was left out"));
+        }
+        if let Some(fault) = self.tail.iter().position(|fault| !plan.is_footer(fault)) {
+            return Err(of.error(self.tail.swap_remove(fault)));
+        }
+        if self.rows == 0 {
+            return match self.tail.is_empty() {
+                true => Err(IngestError::HeaderOnly(key.clone())),
+                false => Err(of.error(self.tail.swap_remove(0))),
+            };
+        }
+        if !self.tail.is_empty() {
+            let lines = self.tail.len();
+            warnings.push(format!("{key}: {lines} lines of text behind the last row were left out"));
+        }
+        if self.repeated_heads > 0 {
+            let lines = self.repeated_heads;
+            warnings.push(format!("{key}: {lines} lines that repeat the head were left out"));
+        }
+        if let Some(values) = &of.missing_values {
+            return Ok((vec![values.clone(); self.census.len()], warnings, self.rows));
+        }
+        let mut missing = Vec::new();
+        let mut counted: Vec<(f64, u64)> = Vec::new();
+        for census in &self.census {
+            let found: Vec<(f64, u64)> = census.missing().collect();
+            for &(value, count) in &found {
+                match counted.iter_mut().find(|(known, _)| *known == value) {
+                    Some((_, all)) => *all += count,
+                    None => counted.push((value, count)),
+                }
+            }
+            missing.push(found.into_iter().map(|(value, _)| value).collect());
+        }
+        for (value, count) in counted {
+            warnings.push(format!("{key}: {count} values of {value} were taken for missing"));
+        }
+        Ok((missing, warnings, self.rows))
+    }
 }

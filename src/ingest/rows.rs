@@ -1,6 +1,7 @@
 //! What files of every format give: a hash, and rows of numbers in blocks.
 
 use super::IngestError;
+use super::stamps::Nanos;
 use sha2::{Digest as _, Sha256};
 use std::io::{self, Read};
 
@@ -11,6 +12,8 @@ pub(crate) struct RowBlock {
     pub(crate) first_row: u64,
     columns: usize,
     values: Vec<f64>,
+    /// One a row where the file has a column of time.
+    pub(crate) stamps: Vec<Nanos>,
 }
 
 impl RowBlock {
@@ -19,6 +22,12 @@ impl RowBlock {
         self.first_row = first_row;
         self.columns = columns;
         self.values.clear();
+        self.stamps.clear();
+    }
+
+    /// Adds the next row's stamp.
+    pub(crate) fn push_stamp(&mut self, stamp: Nanos) {
+        self.stamps.push(stamp);
     }
 
     /// Adds the next cell.

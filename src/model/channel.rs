@@ -1,5 +1,7 @@
 //! What is known of a channel: where it sits, which way it looks, what it measures.
 
+use super::file_format::FileFormat;
+
 /// One measured signal. The names of the fields are the columns of the channels query (contract §3).
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -34,6 +36,9 @@ pub struct Channel {
     pub is_reference: bool,
     /// Whether the channel is in use.
     pub active: bool,
+    /// How the sensor's files are written, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_format: Option<FileFormat>,
 }
 
 impl Default for Channel {
@@ -54,6 +59,7 @@ impl Default for Channel {
             clock_offset_s: 0.0,
             is_reference: false,
             active: true,
+            file_format: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Every parameter has a default; `null` and an absent name mean the same: by rule. Names of other packages are
 //! accepted as aliases. An unknown name is an error that says the nearest known one.
 
+use super::file_format::FileFormat;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -106,6 +107,8 @@ impl Filter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PreprocessingParameters {
+    /// How the raw files are written, where their sensors do not say it; what is absent is found in each file.
+    pub file_format: FileFormat,
     /// Longest gap that is closed by linear interpolation, samples; a longer one splits the record.
     pub max_gap_samples: usize,
     /// Trend to remove.
@@ -119,6 +122,7 @@ pub struct PreprocessingParameters {
 impl Default for PreprocessingParameters {
     fn default() -> PreprocessingParameters {
         PreprocessingParameters {
+            file_format: FileFormat::default(),
             // Three missing samples in a row are bridged by a line with an error far below sensor noise for
             // anything sampled well enough to be analysed; longer bridges would show as a low-pass.
             max_gap_samples: 3,
@@ -201,8 +205,13 @@ pub struct Parameters {
 /// Part, known names, and for each the aliases it is accepted under.
 type Names = &'static [(&'static str, &'static [&'static str])];
 
-const PREPROCESSING: Names =
-    &[("max_gap_samples", &[]), ("detrend", &[]), ("filter", &[]), ("decimation_factor", &["decimate", "q"])];
+const PREPROCESSING: Names = &[
+    ("file_format", &[]),
+    ("max_gap_samples", &[]),
+    ("detrend", &[]),
+    ("filter", &[]),
+    ("decimation_factor", &["decimate", "q"]),
+];
 
 const FDD: Names = &[
     ("method", &[]),

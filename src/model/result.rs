@@ -144,7 +144,7 @@ pub struct Stabilization {
 pub struct ChannelQuality {
     /// Its name.
     pub channel: String,
-    /// `good`, or the fault: `dead`, …
+    /// `good`, or the fault: `dead`, `duplicated` (both are left out of every method), `stuck`, `clipped`.
     pub verdict: String,
     /// Valid part of the samples, 0 to 1.
     pub coverage: f64,
@@ -158,4 +158,13 @@ pub struct ChannelQuality {
     pub max: f64,
     /// Kurtosis of the preprocessed signal, 3 for a Gaussian; absent for a dead channel.
     pub kurtosis: Option<f64>,
+    /// The channel before it that has the same signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate_of: Option<String>,
+    /// Part of the samples that stand still for long, 0 to 1.
+    #[serde(default)]
+    pub stuck_fraction: f64,
+    /// Part of the samples that are cut off at the largest or smallest value, 0 to 1.
+    #[serde(default)]
+    pub clipped_fraction: f64,
 }

@@ -4,7 +4,7 @@ use super::PipelineError;
 use crate::model::record::{Block, BlockSource, ReadError, Record, RecordInfo};
 use crate::model::result::ChannelQuality;
 
-/// A record without its dead channels.
+/// A record without the channels that are dead or repeat another one.
 pub(super) struct LiveChannels<'a> {
     record: &'a dyn Record,
     info: RecordInfo,
@@ -13,18 +13,21 @@ pub(super) struct LiveChannels<'a> {
 }
 
 impl<'a> LiveChannels<'a> {
-    /// Leaves out every channel with the verdict `dead`.
+    /// Leaves out every channel with the verdict `dead` or `duplicated`.
     pub(super) fn of(record: &'a dyn Record, quality: &[ChannelQuality]) -> Result<LiveChannels<'a>, PipelineError> {
-        let (dead, rows): (Vec<usize>, Vec<usize>) =
-            (0..quality.len()).partition(|&row| quality[row].verdict == "dead");
+        let (left_out, rows): (Vec<usize>, Vec<usize>) =
+            (0..quality.len()).partition(|&row| matches!(quality[row].verdict.as_str(), "dead" | "duplicated"));
         let mut info = record.info().clone();
         info.channels = rows.iter().map(|&row| record.info().channels[row].clone()).collect();
         if rows.is_empty() {
             let message = format!("none of {} channels has any variance", quality.len());
             return Err(PipelineError::permanent("no_active_channel", message));
         }
-        let left_out = |&row: &usize| format!("channel {:?} has no variance and is left out", quality[row].channel);
-        Ok(LiveChannels { record, info, warnings: dead.iter().map(left_out).collect(), rows })
+        let warning = |&row: &usize| match &quality[row].duplicate_of {
+            Some(other) => format!("channel {:?} repeats channel {other:?} and is left out", quality[row].channel),
+            None => format!("channel {:?} has no variance and is left out", quality[row].channel),
+        };
+        Ok(LiveChannels { record, info, warnings: left_out.iter().map(warning).collect(), rows })
     }
 
     pub(super) fn rows(&self) -> &[usize] {
@@ -48,8 +51,12 @@ impl<'a> LiveChannels<'a> {
         }
         let row = |name: &String| {
             channels.iter().position(|channel| channel.name == *name).ok_or_else(|| {
-                let dead = self.record.info().channels.iter().any(|channel| channel.name == *name);
-                let why = if dead { "has no variance" } else { "is not a channel of the record" };
+                let left_out = self.record.info().channels.iter().any(|channel| channel.name == *name);
+                let why = if left_out {
+                    "has no variance or repeats another channel"
+                } else {
+                    "is not a channel of the record"
+                };
                 let known: Vec<_> = channels.iter().map(|channel| channel.name.as_str()).collect();
                 let message = format!("reference channel {name:?} {why}; channels are {}", known.join(", "));
                 PipelineError::permanent("no_reference_channel", message)

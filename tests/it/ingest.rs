@@ -49,7 +49,11 @@ fn one_file_with_all_channels_gives_its_numbers_and_its_hash() {
     assert_eq!(description.inputs[0].samples, 1000);
     assert_eq!(description.inputs[0].sha256.len(), 64);
     assert_eq!(description.warnings, Vec::<String>::new());
-    assert!(description.quality.iter().all(|q| q.verdict == "good" && q.coverage == 1.0));
+    let verdicts: Vec<&str> = description.quality.iter().map(|q| q.verdict.as_str()).collect();
+    // The second is the first times −1/2.
+    assert_eq!(verdicts, ["good", "duplicated"]);
+    assert_eq!(description.quality[1].duplicate_of.as_deref(), Some("a"));
+    assert!(description.quality.iter().all(|q| q.coverage == 1.0));
 }
 
 #[test]
@@ -388,9 +392,9 @@ fn each_bad_file_has_its_own_clear_permanent_error() {
             "bad_sampling_rate",
             "1.0000 Hz by its time column, declared are 1.02",
         ),
-        (b"0,1\n1,2\n2,3\n", None, "no_header", "first line is \"0 1\""),
-        (b"\x7fELF\x00\x00\x01", None, "unreadable_file", "file is no text"),
-        (b"name,kind\nx,y\n", Some(1.0), "no_active_channel", "no active channel"),
+        (b"0,1\n1,2\n2,3\n", None, "bad_sampling_rate", "no time column and no sampling rate"),
+        (b"\x7fELF\x00\x00\x01", None, "unknown_format", "its bytes are no text"),
+        (b"name,kind\nx,y\n", Some(1.0), "unknown_format", "no row of numbers"),
     ];
     for (content, sampling_rate_hz, code, sentence) in faults {
         let folder = Folder::new();

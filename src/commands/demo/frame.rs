@@ -114,6 +114,7 @@ pub(super) fn channel(storey: usize) -> Channel {
         clock_offset_s: logger.clock_offset.as_secs_f64(),
         is_reference: true,
         active: true,
+        file_format: None,
     }
 }
 
