@@ -224,6 +224,14 @@ fn no_rows(file: &str, lines: &[&[u8]], format: &FileFormat) -> IngestError {
         (Some(_), None) => IngestError::HeaderOnly(file.to_owned()),
         (Some(first), _) => {
             let tried = grammars(format).unwrap_or_default();
+            let below =
+                || lines.iter().skip_while(|line| *line != first).skip(1).filter(|line| !line.trim_ascii().is_empty());
+            let valueless = |g: &&Grammar| {
+                below().all(|line| g.separator.cells(line).all(|cell| g.number(cell).is_some_and(f64::is_nan)))
+            };
+            if let Some(name) = tried.iter().find(valueless).and_then(|g| g.separator.cells(first).next()) {
+                return IngestError::AllMissing(shown(name));
+            }
             let mut tried: Vec<String> = tried.into_iter().map(|g| g.separator.name()).collect();
             tried.dedup();
             let tried = format!(

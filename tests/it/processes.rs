@@ -1,72 +1,33 @@
-//! Two real worker processes on one embedded workspace, killed with SIGKILL at random moments.
-//!
-//! The processes are this test binary, told by a variable to be a worker; the computation is a wait.
+//! Two processes `oma-worker run --embedded` on one workspace, killed with SIGKILL at random moments.
 
 use crate::support::flaky::Dice;
-use async_trait::async_trait;
-use oma_worker::model::control::Control;
+use oma_worker::model::channel::Channel;
 use oma_worker::model::run::{RunType, Status, StatusMessage};
-use oma_worker::stores::RunQueue;
+use oma_worker::simulate::{Damping, Measurement, ShearChain};
+use oma_worker::stores::Objects;
 use oma_worker::stores::documents::Id;
 use oma_worker::stores::embedded::Embedded;
-use oma_worker::worker::{Compute, ComputedResult, Fault, Heart, Job, Shutdown, Worker, WorkerOptions};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::fmt::Write;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-const WORKSPACE: &str = "OMA_TEST_WORKER_ON";
-const LEASE: Duration = Duration::from_millis(600);
 const ROUNDS: usize = 50;
-/// A round takes one to three leases; what takes longer than this hangs.
-const LONGEST_ROUND: Duration = Duration::from_secs(60);
-
-struct Wait(Dice);
-
-#[async_trait]
-impl Compute for Wait {
-    async fn compute(&self, job: Job, control: Control) -> Result<ComputedResult, Fault> {
-        control.progress("wait", 0.0);
-        tokio::select! {
-            () = control.token().cancelled() => Err(Fault::Aborted),
-            () = sleep(self.0.duration(Duration::from_millis(150))) => {
-                Ok(ComputedResult { document: json!({"type": job.run_type}) })
-            }
-        }
-    }
-}
-
-/// Not a test of its own: the worker process of the test below, which sets the variable. Without it there is nothing
-/// to do.
-#[test]
-fn child_worker() {
-    let Some(folder) = std::env::var_os(WORKSPACE).map(PathBuf::from) else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let workspace = Embedded::open(&folder).await.unwrap();
-        let open = move || async move { Ok(Arc::new(Embedded::open(&folder).await?) as Arc<dyn RunQueue>) };
-        let heart = Heart::on_own_thread(open).await.unwrap();
-        let options = WorkerOptions {
-            lease: LEASE,
-            sleep_time: Duration::from_millis(40),
-            max_attempts: 5,
-            ..WorkerOptions::default()
-        };
-        let compute = Arc::new(Wait(Dice::new(u64::from(std::process::id()))));
-        Worker::new(workspace.stores(), heart, options, compute).run(Shutdown::new()).await
-    });
-}
+const STRUCTURE: i64 = 5;
+/// A round takes one to three leases of a second; what takes longer than this hangs.
+const LONGEST_ROUND: Duration = Duration::from_secs(120);
 
 /// A worker process; killed when dropped.
 struct Process(Child);
 
 impl Process {
     fn start(folder: &Path) -> Process {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "processes::child_worker", "--nocapture", "--test-threads", "1"]);
-        command.env(WORKSPACE, folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oma-worker"));
+        command.env_clear().current_dir(folder).args(["run", "--embedded", "."]);
+        command.args(["--lease-seconds=1", "--sleep-time=0.05", "--max-attempts=5"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Process(command.spawn().unwrap())
     }
 
@@ -80,6 +41,33 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A structure of three channels with a minute of samples each: a run takes a fraction of a second.
+async fn small_structure(workspace: &Embedded, folder: &Path) -> Id {
+    let structure = json!({"name": "s", "tenant_id": 9, "mysql_id": STRUCTURE});
+    let structure_id = workspace.insert_structure(&structure).await.unwrap();
+    let chain = ShearChain { dofs: 3, top_frequency_hz: 20.0, damping: Damping::Rising };
+    let record = chain.record(&Measurement {
+        dofs: vec![0, 1, 2],
+        sampling_rate_hz: 100.0,
+        samples: 6000,
+        noise: 0.05,
+        seed: 3,
+    });
+    for (sensor, samples) in record.iter().enumerate() {
+        let sensor_id = sensor.to_string();
+        let channel = Channel { sensor_id: sensor_id.clone(), axis: "x".into(), ..Channel::named(&sensor_id) };
+        workspace.insert_channel(STRUCTURE, &channel).await.unwrap();
+        let mut text = String::from("time,x\n");
+        samples.iter().enumerate().for_each(|(k, y)| writeln!(text, "{:.2},{y}", k as f64 / 100.0).unwrap());
+        let (key, path) = (format!("raw/{sensor}.csv"), folder.join("transfer.csv"));
+        std::fs::write(&path, text).unwrap();
+        workspace.put(&workspace.names().file_bucket, &key, &path).await.unwrap();
+        let measure = json!({"sensor_id": sensor_id, "channels": ["x"], "sampling_rate_hz": 100.0, "key": key});
+        workspace.insert_measure(STRUCTURE, &measure).await.unwrap();
+    }
+    structure_id
 }
 
 struct Analysis {
@@ -107,10 +95,10 @@ fn two_processes_killed_at_random_moments_lose_nothing() {
     runtime.block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let workspace = Embedded::create(folder.path()).await.unwrap();
-        let structure_id = workspace.insert_structure(&json!({"name": "s", "tenant_id": 9})).await.unwrap();
+        let structure_id = small_structure(&workspace, folder.path()).await;
         let dice = Dice::new(7);
         let mut processes = [Process::start(folder.path()), Process::start(folder.path())];
-        let mut kills = 0;
+        let (mut kills, mut done) = (0, 0);
         for round in 0..ROUNDS {
             let analyses = queue_some(&workspace, &structure_id, &dice).await;
             let started = Instant::now();
@@ -127,16 +115,25 @@ fn two_processes_killed_at_random_moments_lose_nothing() {
             }
             let messages = workspace.status_messages().await.unwrap();
             for analysis in &analyses {
-                check(&workspace, &structure_id, analysis, &messages, round).await;
+                done += check(&workspace, &structure_id, analysis, &messages, round).await;
             }
         }
         assert!(workspace.dead_letters().await.unwrap().is_empty());
-        eprintln!("{ROUNDS} rounds, {kills} kills");
+        eprintln!("{ROUNDS} rounds, {kills} kills, {done} runs DONE");
+        assert!(done >= ROUNDS, "only {done} runs were DONE");
     });
 }
 
-/// Each run has one end, told in order; the last message is the analysis' status; results are there.
-async fn check(workspace: &Embedded, structure_id: &Id, analysis: &Analysis, messages: &[StatusMessage], round: usize) {
+/// Each run has one end, told in order; the last message is the analysis' status; results are there. The number of
+/// runs DONE.
+async fn check(
+    workspace: &Embedded,
+    structure_id: &Id,
+    analysis: &Analysis,
+    messages: &[StatusMessage],
+    round: usize,
+) -> usize {
+    let mut done = 0;
     let listing = workspace.listing().await.unwrap();
     let body = &listing.iter().find(|listed| listed.analysis_id == analysis.id).unwrap().analysis;
     let own: Vec<_> = messages.iter().filter(|message| message.document_id == analysis.id.as_str()).collect();
@@ -151,6 +148,7 @@ async fn check(workspace: &Embedded, structure_id: &Id, analysis: &Analysis, mes
         if end == Status::Done {
             let result = Id::from_value(&body["results"][run_type.as_str()]).unwrap();
             assert!(workspace.result(structure_id, &result).await.unwrap().is_some(), "round {round}: {body}");
+            done += 1;
         } else {
             assert_eq!(body["error"]["code"], "attempts_exhausted", "round {round}: {body}");
         }
@@ -158,4 +156,5 @@ async fn check(workspace: &Embedded, structure_id: &Id, analysis: &Analysis, mes
     assert_eq!(told, expected, "round {round}");
     assert_eq!(body["status"], json!(told.last().unwrap().1), "round {round}");
     assert_eq!(body["worker"]["queue_id"], Value::Null, "round {round}");
+    done
 }
