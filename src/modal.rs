@@ -1,7 +1,7 @@
 //! From blocks of samples to modes: pure, synchronous mathematics over a [`Backend`](crate::compute::Backend).
 //!
-//! [`spectrum`] and [`fdd`] are the frequency domain; [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] →
-//! [`selection`] → [`automatic`] the subspace method; [`indicators`] and [`clustering`] serve both.
+//! [`spectrum`] and [`fdd`] are the frequency domain; [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and
+//! [`shapes`] → [`selection`] → [`automatic`] the subspace method; [`indicators`] and [`clustering`] serve both.
 
 pub mod indicators;
 
@@ -14,6 +14,8 @@ pub mod hankel;
 pub mod ssi;
 
 pub mod poles;
+
+pub mod shapes;
 
 pub mod uncertainty;
 

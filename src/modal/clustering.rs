@@ -1,16 +1,15 @@
 //! Hierarchical clustering of poles.
 
-use super::indicators::mac;
 use super::poles::Pole;
 
 /// Poles further apart in frequency than this part of it are never in one cluster: their distance alone exceeds
 /// the cut, so the problem is split there first.
 const SPLIT: f64 = 0.05;
 
-/// Distance of two poles: |λ_a − λ_b| / max(|λ_a|, |λ_b|) + 1 − MAC.
+/// Distance of two poles: |λ_a − λ_b| / max(|λ_a|, |λ_b|) + 1 − [`Pole::likeness`].
 pub fn distance(a: &Pole, b: &Pole) -> f64 {
     let scale = a.lambda.norm().max(b.lambda.norm());
-    (a.lambda - b.lambda).norm() / scale + 1.0 - mac(a.shape.as_view(), b.shape.as_view())
+    (a.lambda - b.lambda).norm() / scale + 1.0 - a.likeness(b)
 }
 
 /// Clusters by average linkage, cut at `cut` (at most 0.05); lists of indices into `poles`.

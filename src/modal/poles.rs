@@ -3,8 +3,13 @@
 //! O = U_n S_n^(1/2) for the highest order; O_up and O_dn are O without its last and first block row. With one thin
 //! QR decomposition O_up = Q R and T = Qᵀ O_dn, the state matrix of every order n is A_n = R_n^(−1) T_n from the
 //! leading n × n blocks, and C_n the first block row of O (Döhler & Mevel 2012, "fast multi-order").
+//!
+//! The correlations are R_m = C A^(m−1) G with the next-state output covariance G, so a pole's part of them is
+//! Re(μ^(m−1) φ gᵀ), φ = C ψ, gᵀ = χᴴ G. If modes are real and the forces on them uncorrelated that is symmetric: then
+//! g is a second estimate of the shape, with errors of its own (see [`Pole::normal`]).
 
 use super::indicators;
+use super::shapes::NormalShape;
 use nalgebra::{Complex, DMatrix, DMatrixView, DVector};
 use oma_linalg::NoConvergence;
 use rayon::prelude::*;
@@ -25,15 +30,19 @@ pub struct Observability {
     pub r: DMatrix<f64>,
     /// T = Qᵀ O_dn.
     pub t: DMatrix<f64>,
+    /// G, highest order × references; those of order n are its first n rows.
+    pub g: DMatrix<f64>,
+    /// Whether the references are the channels, one by one.
+    pub square: bool,
 }
 
 impl Observability {
     /// Decomposes O once for all orders.
-    pub fn new(o: DMatrix<f64>, channels: usize) -> Observability {
+    pub fn new(o: DMatrix<f64>, channels: usize, g: DMatrix<f64>, square: bool) -> Observability {
         let rows = o.nrows() - channels;
         let (q, r) = oma_linalg::qr(&o.rows(0, rows).into_owned());
         let t = oma_linalg::multiply_transposed(&q, &o.rows(channels, rows).into_owned());
-        Observability { channels, o, q, r, t }
+        Observability { channels, o, q, r, t, g, square }
     }
 
     /// A_n.
@@ -49,15 +58,20 @@ impl Observability {
     pub fn order(&self, order: usize, sampling_rate_hz: f64) -> Result<Order, NoConvergence> {
         let (mu, vectors) = oma_linalg::eigen(&self.state_matrix(order))?;
         let shapes = oma_linalg::multiply(&self.output(order).into_owned(), &vectors);
+        let mut of_order = Order { order, mu, vectors, poles: Vec::new() };
+        let left = if self.square { of_order.left_vectors() } else { None };
+        let inputs = left.map(|left| oma_linalg::multiply(&left, &self.g.rows(0, order).into_owned()));
         let mut poles: Vec<Pole> = (0..order)
-            .filter(|&column| mu[column].im > 0.0)
+            .filter(|&column| of_order.mu[column].im > 0.0)
             .map(|column| {
                 let shape = shapes.column(column).zip_map(&shapes.column(column + 1), C64::new);
-                Pole::new(order, column, mu[column], &shape, sampling_rate_hz)
+                let g = inputs.as_ref().map(|rows| reference_vector(rows, column));
+                Pole::new(order, column, of_order.mu[column], &shape, g, sampling_rate_hz)
             })
             .collect();
         poles.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
-        Ok(Order { order, mu, vectors, poles })
+        of_order.poles = poles;
+        Ok(of_order)
     }
 
     /// C_n.
@@ -72,6 +86,11 @@ impl Observability {
     pub fn orders(&self, orders: &[usize], sampling_rate_hz: f64) -> Result<Vec<Order>, NoConvergence> {
         orders.par_iter().map(|&order| self.order(order, sampling_rate_hz)).collect()
     }
+}
+
+/// g of the pole in `column`, from the left eigenvectors in real form times G: χᴴ G.
+pub(super) fn reference_vector(rows: &DMatrix<f64>, column: usize) -> DVector<C64> {
+    rows.row(column).transpose().zip_map(&rows.row(column + 1).transpose(), |re, im| C64::new(re, -im) * 0.5)
 }
 
 /// Eigenvalues and vectors of one state matrix, and its poles with positive frequency.
@@ -117,6 +136,9 @@ pub struct Pole {
     pub damping_ratio: f64,
     /// C ψ, its largest component scaled to 1.
     pub shape: DVector<C64>,
+    /// The shape as φ and g tell it together if the mode is a normal one: the sum of both, each turned to its most real
+    /// phase, without imaginary parts and of norm 1, then of norm 1 itself. `None` where g does not cover the channels.
+    pub normal: Option<NormalShape>,
     /// Modal phase collinearity.
     pub mpc: f64,
     /// Mean phase deviation, rad.
@@ -135,7 +157,14 @@ pub struct Deviation {
 }
 
 impl Pole {
-    fn new(order: usize, column: usize, mu: C64, shape: &DVector<C64>, sampling_rate_hz: f64) -> Pole {
+    pub(super) fn new(
+        order: usize,
+        column: usize,
+        mu: C64,
+        shape: &DVector<C64>,
+        g: Option<DVector<C64>>,
+        sampling_rate_hz: f64,
+    ) -> Pole {
         let lambda = mu.ln() * sampling_rate_hz;
         Pole {
             order,
@@ -145,9 +174,18 @@ impl Pole {
             frequency_hz: lambda.norm() / (2.0 * PI),
             damping_ratio: -lambda.re / lambda.norm(),
             shape: indicators::scaled_to_largest(shape.as_view()),
+            normal: g.and_then(|g| NormalShape::new(shape, &g)),
             mpc: indicators::mpc(shape.as_view()),
             mpd: indicators::mpd(shape.as_view()),
             deviation: None,
         }
+    }
+
+    /// How alike the shapes of two poles are: MAC, or that of the normal shapes where it is higher. Two poles of one
+    /// normal mode differ in φ by more noise than in what φ and g say together; poles of two modes differ in both.
+    pub fn likeness(&self, other: &Pole) -> f64 {
+        let own = indicators::mac(self.shape.as_view(), other.shape.as_view());
+        let normal = self.normal.as_ref().zip(other.normal.as_ref());
+        normal.map_or(own, |(a, b)| own.max(indicators::mac(a.shape.as_view(), b.shape.as_view())))
     }
 }

@@ -4,7 +4,6 @@
 //! and §1.4, frozen there before the records that judged them were made.
 
 use super::clustering::{average_linkage, medoid};
-use super::indicators::mac;
 use super::poles::{Order, Pole};
 use std::f64::consts::PI;
 
@@ -230,7 +229,7 @@ fn merge(poles: &[&Pole], mut clusters: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
         let half_width =
             (first.damping_ratio * first.frequency_hz).max(second.damping_ratio * second.frequency_hz) / 2.0;
         let near = (first.frequency_hz - second.frequency_hz).abs() < half_width.max(3.0 * sigma);
-        let alike = mac(first.shape.as_view(), second.shape.as_view()) > SUPPORT_MAC;
+        let alike = first.likeness(second) > SUPPORT_MAC;
         let both = a.iter().filter(|&&i| b.iter().any(|&j| poles[i].order == poles[j].order)).count();
         near && alike && (both as f64) < COEXISTENCE * a.len().min(b.len()) as f64
     };
@@ -259,7 +258,7 @@ fn support(orders: &[Order], mode: &Pole, setting: &Setting) -> f64 {
         sure && (pole.frequency_hz - mode.frequency_hz).abs() < reach
             && ratio > 1.0 / SUPPORT_DAMPING_FACTOR
             && ratio < SUPPORT_DAMPING_FACTOR
-            && mac(pole.shape.as_view(), mode.shape.as_view()) > SUPPORT_MAC
+            && pole.likeness(mode) > SUPPORT_MAC
     };
     let supporting = orders.iter().filter(|order| order.poles.iter().any(supports)).count();
     supporting as f64 / orders.len().max(1) as f64

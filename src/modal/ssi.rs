@@ -49,6 +49,8 @@ pub struct Subspace {
     pub block_rows: usize,
     /// Channels.
     pub channels: usize,
+    /// Channels that serve as reference.
+    pub references: Vec<usize>,
     /// H, weighted.
     pub h: DMatrix<f64>,
     /// Half the difference of the H of even and of odd blocks of the record, weighted: it has the covariance of
@@ -78,6 +80,7 @@ impl Subspace {
         Ok(Subspace {
             block_rows,
             channels: correlations[0].nrows(),
+            references: products.references.clone(),
             h: weights.apply(&h),
             half_difference: weights.apply(&hankel::block_hankel(&difference, block_rows)),
             block_correlations,
@@ -98,13 +101,20 @@ impl Subspace {
         Ok(oma_linalg::leading_svd(&self.h, rank, SVD_TOLERANCE)?)
     }
 
-    /// O = W₁^(−1) U_n S_n^(1/2), decomposed for all orders up to `order`.
+    /// O = W₁^(−1) U_n S_n^(1/2) and G, decomposed for all orders up to `order`.
     pub fn observability(&self, svd: &Svd, order: usize) -> Observability {
         let mut o = svd.u.columns(0, order).into_owned();
         for (mut column, s) in o.column_iter_mut().zip(svd.s.iter()) {
             column *= s.sqrt();
         }
-        Observability::new(self.weights.remove_left(o), self.channels)
+        // G: the first block column of the controllability matrix S^(1/2) Vᵀ W₂^(−1).
+        let r = self.references.len();
+        let mut g = self.weights.remove_right(&svd.v.view((0, 0), (r, order)).into_owned()).transpose();
+        for (mut row, s) in g.row_iter_mut().zip(svd.s.iter()) {
+            row *= s.sqrt();
+        }
+        let square = self.references.iter().copied().eq(0..self.channels);
+        Observability::new(self.weights.remove_left(o), self.channels, g, square)
     }
 }
 

@@ -8,10 +8,10 @@
 //! What depends on the size of H is done once per block, for all orders; per pole and block O(n²) is left. A few
 //! blocks are in hand at a time, so that memory does not grow with their number.
 
+use super::ModalError;
 use super::hankel::HankelProduct;
 use super::poles::{Deviation, Observability, Order, Pole};
 use super::ssi::{Subspace, mean};
-use super::{ModalError, indicators};
 use crate::model::control::Control;
 use nalgebra::{Complex, DMatrix, DMatrixView, DVector};
 use oma_linalg::{Svd, multiply, multiply_transposed};
@@ -328,52 +328,4 @@ fn frequency_and_damping(pole: &Pole, d_mu: C64, sampling_rate_hz: f64) -> (f64,
     let modulus = pole.lambda.norm();
     let d_modulus = (pole.lambda.conj() * d_lambda).re / modulus;
     (d_modulus / (2.0 * PI), (-d_lambda.re - pole.damping_ratio * d_modulus) / modulus)
-}
-
-/// Scatter of a shape over the blocks, relative to its norm: squares of what is orthogonal to the shape, whose own
-/// phase and scale are arbitrary, with the shape turned to its most real phase.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct ShapeScatter {
-    real: f64,
-    imaginary: f64,
-}
-
-impl ShapeScatter {
-    /// Adds one block.
-    pub fn add(&mut self, pole: &Pole, derivative: &PoleDerivative) {
-        let shape = &pole.shape;
-        let norm = shape.norm_squared();
-        let turn = indicators::turn_to_real(shape.as_view());
-        let across = (&derivative.shape - shape * (shape.dotc(&derivative.shape) / norm)) * turn;
-        self.real += across.iter().map(|z| z.re * z.re).sum::<f64>() / norm;
-        self.imaginary += across.iter().map(|z| z.im * z.im).sum::<f64>() / norm;
-    }
-
-    /// The shape to report, and its expected 1 − MAC against the true one.
-    ///
-    /// A real mode, turned to its most real phase, has an imaginary part that is noise alone. Where the imaginary part
-    /// is within its own scatter it is therefore dropped: that halves the error of shapes of crowded modes, while the
-    /// shape of a truly complex mode stays as it is.
-    pub fn judge(&self, shape: &DVector<C64>) -> JudgedShape {
-        let turned = shape * indicators::turn_to_real(shape.as_view());
-        let imaginary = turned.iter().map(|z| z.im * z.im).sum::<f64>() / shape.norm_squared();
-        if imaginary <= EVIDENCE * self.imaginary {
-            let real = turned.map(|z| C64::new(z.re, 0.0));
-            JudgedShape { shape: indicators::scaled_to_largest(real.as_view()), expected_mac_loss: self.real }
-        } else {
-            JudgedShape { shape: shape.clone(), expected_mac_loss: self.real + self.imaginary }
-        }
-    }
-}
-
-/// An imaginary part below this many times its own variance is no evidence of a complex mode: two standard deviations.
-const EVIDENCE: f64 = 4.0;
-
-/// A shape and what its scatter says of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JudgedShape {
-    /// Scaled to its largest component; real where nothing speaks against it.
-    pub shape: DVector<C64>,
-    /// Expected 1 − MAC against the true shape.
-    pub expected_mac_loss: f64,
 }

@@ -1,14 +1,14 @@
 //! From a cluster of poles to a mode with all that is known of it.
 
 use crate::modal::ModalError;
-use crate::modal::poles::{Observability, Order, Pole};
+use crate::modal::poles::{self, Observability, Order, Pole};
 use crate::modal::selection::{self, Selected, Setting};
+use crate::modal::shapes::{JudgedShape, ShapeScatter};
 use crate::modal::ssi::Subspace;
-use crate::modal::uncertainty::{Derivatives, JudgedShape, ShapeScatter};
+use crate::modal::uncertainty::Derivatives;
 use crate::model::control::Control;
 use crate::model::modes::{Mode, Shape};
 use nalgebra::{Complex, DMatrix};
-use oma_linalg::Svd;
 
 type C64 = Complex<f64>;
 
@@ -21,7 +21,7 @@ pub(super) fn judge_members(
 ) -> Result<Vec<Vec<JudgedShape>>, ModalError> {
     let members: Vec<(usize, usize)> = modes.iter().flat_map(|mode| mode.members.iter().copied()).collect();
     let mut scatter = derivatives.of_poles(orders, &members, control, ShapeScatter::add)?.into_iter();
-    let judge = |&(o, p): &(usize, usize)| scatter.next().map(|scatter| scatter.judge(&orders[o].poles[p].shape));
+    let judge = |&(o, p): &(usize, usize)| scatter.next().map(|scatter| scatter.judge(&orders[o].poles[p]));
     let mut all = members.iter().filter_map(judge);
     Ok(modes.iter().map(|mode| all.by_ref().take(mode.members.len()).collect()).collect())
 }
@@ -29,7 +29,6 @@ pub(super) fn judge_members(
 /// What a mode is described with.
 pub(super) struct ModeContext<'a> {
     pub(super) subspace: &'a Subspace,
-    pub(super) svd: &'a Svd,
     pub(super) observability: &'a Observability,
     /// Correlations of the whole record.
     pub(super) measured: &'a [DMatrix<f64>],
@@ -74,14 +73,12 @@ impl ModeContext<'_> {
         let left = order.left_vectors()?;
         let (l, r) = self.measured[0].shape();
         let n = order.order;
-        // G: the first block column of the controllability matrix S^(1/2) Vᵀ W₂^(−1).
-        let first = self.subspace.weights.remove_right(&self.svd.v.rows(0, r).columns(0, n).into_owned());
-        let mut g = first.transpose();
-        (0..n).for_each(|i| g.row_mut(i).scale_mut(self.svd.s[i].sqrt()));
-        let row = |i: usize| left.row(i) * &g;
-        let row = row(pole.column).zip_map(&row(pole.column + 1), |re, im| C64::new(re, -im) * 0.5);
+        let g = poles::reference_vector(
+            &oma_linalg::multiply(&left, &self.observability.g.rows(0, n).into_owned()),
+            pole.column,
+        );
         let c = self.observability.output(n).map(|x| C64::new(x, 0.0));
-        let residue = c * order.right_vector(pole) * row;
+        let residue = c * order.right_vector(pole) * g.transpose();
         let mut sum = 0.0;
         for i in 0..l {
             for j in 0..r {
