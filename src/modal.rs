@@ -1,6 +1,6 @@
 //! From blocks of samples to modes: pure, synchronous mathematics over a [`Backend`](crate::compute::Backend).
 //!
-//! [`spectrum`] and [`fdd`] are the frequency domain; [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and
+//! [`spectrum`] → [`fdd`] → [`efdd`] with [`bell`] are the frequency domain; [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and
 //! [`shapes`] → [`selection`] → [`automatic`] the subspace method; [`indicators`] and [`clustering`] serve both.
 
 pub mod indicators;
@@ -8,6 +8,10 @@ pub mod indicators;
 pub mod spectrum;
 
 pub mod fdd;
+
+pub mod bell;
+
+pub mod efdd;
 
 pub mod hankel;
 

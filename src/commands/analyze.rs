@@ -78,6 +78,10 @@ pub(super) struct Analyze {
 enum Method {
     /// Frequency domain decomposition
     Fdd,
+    /// … with damping, each mode's spectrum by the inverse of the shapes
+    Efdd,
+    /// … with damping, each mode's spectrum by its shape
+    Fsdd,
     /// Covariance-driven stochastic subspace identification
     SsiCov,
 }
@@ -85,7 +89,7 @@ enum Method {
 impl Method {
     fn run_type(self) -> RunType {
         match self {
-            Method::Fdd => RunType::Fdd,
+            Method::Fdd | Method::Efdd | Method::Fsdd => RunType::Fdd,
             Method::SsiCov => RunType::Ssi,
         }
     }
@@ -93,8 +97,18 @@ impl Method {
     /// The part of the parameters that is the method's own.
     fn part(self) -> &'static str {
         match self {
-            Method::Fdd => "fdd",
+            Method::Fdd | Method::Efdd | Method::Fsdd => "fdd",
             Method::SsiCov => "ssi",
+        }
+    }
+
+    /// Its name in the parameters.
+    fn name(self) -> &'static str {
+        match self {
+            Method::Fdd => "fdd",
+            Method::Efdd => "efdd",
+            Method::Fsdd => "fsdd",
+            Method::SsiCov => "ssi-cov",
         }
     }
 }
@@ -180,6 +194,7 @@ impl Analyze {
         for (name, value) in &self.set {
             self.place(&mut parts, name, value.clone());
         }
+        parts[self.method.part()]["method"] = self.method.name().into();
         let parameters = Parameters::from_parts(&parts["preprocessing"], &parts["fdd"], &parts["ssi"]);
         Ok(parameters.map_err(|error| Usage(error.to_string()))?)
     }

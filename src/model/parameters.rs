@@ -137,7 +137,7 @@ impl Default for PreprocessingParameters {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FddParameters {
-    /// Only `fdd` so far.
+    /// `fdd` by rule; `efdd` and `fsdd` also tell the damping.
     pub method: Option<String>,
     /// Samples of a Welch segment; by rule a power of two that leaves 40 half-overlapped segments.
     pub segment_length: Option<usize>,
@@ -285,7 +285,7 @@ impl Parameters {
             }
         }
         let f = &self.fdd;
-        one_of("fdd", &f.method, &["fdd"])?;
+        one_of("fdd", &f.method, &["fdd", "efdd", "fsdd"])?;
         at_least("fdd", "segment_length", f.segment_length, 16)?;
         at_least("fdd", "singular_values", f.singular_values, 1)?;
         if let Some(overlap) = f.overlap

@@ -3,6 +3,8 @@
 use super::PipelineError;
 use crate::compute::Backend;
 use crate::modal::automatic::{self, Decimate, Identified};
+use crate::modal::bell::Bell;
+use crate::modal::efdd::{self, ModalFilter};
 use crate::modal::fdd::{self, Peak, PeakSetting};
 use crate::modal::{ModalError, spectrum};
 use crate::model::control::Control;
@@ -22,7 +24,7 @@ const SINGULAR_VALUES: usize = 3;
 /// Numbers that an array of a result document holds at most (contract §3).
 const INLINE_NUMBERS: usize = 64 * 1024;
 
-/// Frequency domain decomposition.
+/// Frequency domain decomposition, plain (`fdd`) or with damping (`efdd`, `fsdd`).
 pub(super) fn fdd(
     result: &mut AnalysisResult,
     parameters: &FddParameters,
@@ -48,9 +50,13 @@ pub(super) fn fdd(
     let kept = count.min((INLINE_NUMBERS / lines).max(1));
     let singular_values = spectrum::singular_values(&spectra, kept, control)?;
     control.progress("peaks", 1.0);
-    result.method = "fdd".into();
+    let method = parameters.method.as_deref().unwrap_or("fdd");
+    let filter = if method == "efdd" { ModalFilter::Inverse } else { ModalFilter::Shape };
+    let averages = 1.0 + (spectra.segments.saturating_sub(1)) as f64 * (1.0 - overlap);
+    let bells = efdd::bells(&spectra, &peaks, filter, segment_length, averages, control)?;
+    result.method = method.into();
     result.parameters["fdd"] = json!({
-        "method": "fdd",
+        "method": method,
         "segment_length": segment_length,
         "segments": spectra.segments,
         "overlap": overlap,
@@ -68,7 +74,15 @@ pub(super) fn fdd(
             spectra.segments
         ));
     }
-    result.modes = peaks.into_iter().map(mode_of_peak).collect();
+    for (peak, _) in peaks.iter().zip(&bells).filter(|(_, bell)| bell.is_none()) {
+        result.provenance.warnings.push(format!(
+            "no bell can be fitted to the peak at {:.4} Hz: its frequency is that of the parabola through three lines",
+            peak.frequency_hz
+        ));
+    }
+    let with_damping = method != "fdd";
+    result.modes = peaks.into_iter().zip(bells).map(|(peak, bell)| mode_of_peak(peak, bell, with_damping)).collect();
+    result.modes.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
     if result.modes.is_empty() {
         let reason = "no peak of the first singular value stands out of its scatter";
         result.no_modes_reason = Some(format!("{reason} ({} segments)", spectra.segments));
@@ -78,13 +92,14 @@ pub(super) fn fdd(
     Ok(())
 }
 
-fn mode_of_peak(peak: Peak) -> Mode {
+fn mode_of_peak(peak: Peak, bell: Option<Bell>, with_damping: bool) -> Mode {
+    let damped = bell.filter(|_| with_damping);
     Mode {
-        frequency_hz: peak.frequency_hz,
-        damping_ratio: None,
+        frequency_hz: bell.map_or(peak.frequency_hz, |bell| bell.frequency_hz),
+        damping_ratio: damped.map(|bell| bell.damping_ratio),
         shape: Shape(peak.shape),
-        frequency_std_hz: None,
-        damping_ratio_std: None,
+        frequency_std_hz: bell.map(|bell| bell.frequency_std_hz),
+        damping_ratio_std: damped.map(|bell| bell.damping_ratio_std),
         mpc: peak.mpc,
         mpd: peak.mpd,
         order: None,

@@ -13,6 +13,7 @@ mod cli; // messages and exit codes of the command line
 mod contract; // each promise of each port, against every implementation
 mod demo; // the whole worker on a structure of exactly known modes
 mod dialects; // every dialect of text, each with every other
+mod efdd; // damping from spectra
 mod faults; // one fault at a time: shutdown, panics, standstill, poison
 mod field_records; // measured records as loggers leave them
 mod ingest; // raw files of every kind → samples, or one clear error
