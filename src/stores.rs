@@ -23,7 +23,19 @@ pub mod documents;
 
 pub mod embedded;
 
+pub mod kafka;
+
+pub mod mongo;
+
+pub mod mysql;
+
 pub mod names;
+
+pub mod s3;
+
+pub mod secret;
+
+pub mod servers;
 
 pub mod transitions;
 
@@ -35,7 +47,7 @@ use async_trait::async_trait;
 use documents::{Analysis, AnalysisKey, Claimant, Holder, Id, Measure, Outcome, Own, QueueDocument, Structure, Unsent};
 use futures::stream::BoxStream;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,6 +226,15 @@ pub trait Catalog: Send + Sync {
 
     /// The index of its raw files, in the order of their start.
     async fn measures(&self, structure: &Structure) -> StoreResult<Vec<Measure>>;
+}
+
+/// Refuses a key that is no plain relative path: one that would lead out of its bucket where objects are files.
+fn check_key(doing: &str, key: &str) -> StoreResult<()> {
+    let is_plain = Path::new(key).components().all(|part| matches!(part, Component::Normal(_)));
+    match is_plain && !key.is_empty() {
+        true => Ok(()),
+        false => Err(StoreError::invalid(doing, format!("key {key:?} is no plain relative path"))),
+    }
 }
 
 /// What is known of an object without its content.

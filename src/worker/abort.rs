@@ -6,6 +6,7 @@ use crate::stores::documents::Id;
 use futures::StreamExt;
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +73,9 @@ fn aborted_analysis(payload: &[u8]) -> Option<Id> {
     Id::from_value(message.get("analysis_id")?)
 }
 
+/// An abort has a second to take effect, and half of it may pass unheard.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
 /// Feeds `at_work` for ever; `ready` hears of the first subscription. A subscription that ends is renewed.
 pub(crate) async fn listen(aborts: Arc<dyn Aborts>, at_work: Arc<AtWork>, retry: Retry, ready: oneshot::Sender<()>) {
     let mut ready = Some(ready);
@@ -91,7 +95,7 @@ pub(crate) async fn listen(aborts: Arc<dyn Aborts>, at_work: Arc<AtWork>, retry:
                         }
                         Err(error) => {
                             tracing::warn!(error = %error, "broadcasts are not to be read for now");
-                            tokio::time::sleep(retry.wait(failures)).await;
+                            tokio::time::sleep(retry.wait(failures).min(LONGEST_PAUSE)).await;
                             failures += 1;
                         }
                     }
@@ -100,7 +104,7 @@ pub(crate) async fn listen(aborts: Arc<dyn Aborts>, at_work: Arc<AtWork>, retry:
             }
             Err(error) => tracing::warn!(error = %error, "cannot subscribe to broadcasts"),
         }
-        tokio::time::sleep(retry.wait(failures)).await;
+        tokio::time::sleep(retry.wait(failures).min(LONGEST_PAUSE)).await;
         failures += 1;
     }
 }

@@ -16,6 +16,7 @@ mod dialects; // every dialect of text, each with every other
 mod faults; // one fault at a time: shutdown, panics, standstill, poison
 mod field_records; // measured records as loggers leave them
 mod ingest; // raw files of every kind → samples, or one clear error
+mod platform; // worker processes on the real servers, as the platform runs them
 mod preprocess; // calibrate, detrend, filter, decimate; decimated views
 mod processes; // two real worker processes, kill -9 at random moments
 mod protocol; // the write protocol under every fault that there is, on a paused clock

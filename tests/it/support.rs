@@ -10,5 +10,9 @@ pub(crate) mod memory_stores;
 pub(crate) mod naive;
 /// What must be true after any history.
 pub(crate) mod oracle;
+/// What the platform does around a worker.
+pub(crate) mod platform;
 /// Measured and simulated records outside the project.
 pub(crate) mod real_data;
+/// The real servers, each test with names of its own on them.
+pub(crate) mod servers;
