@@ -108,6 +108,22 @@ impl StoreError {
     }
 }
 
+/// Why a server cannot be used, and which settings to look at.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}; look at {settings}")]
+pub struct Complaint {
+    /// What went wrong.
+    pub error: StoreError,
+    /// The variables that decide about it.
+    pub settings: &'static str,
+}
+
+impl Complaint {
+    fn new(settings: &'static str, error: StoreError) -> Complaint {
+        Complaint { error, settings }
+    }
+}
+
 /// What a store answers.
 pub type StoreResult<T> = Result<T, StoreError>;
 
@@ -168,6 +184,34 @@ pub trait RunQueue: Send + Sync {
 
     /// Deletes OWN, whatever is in it: the second step of a dead letter.
     async fn remove(&self, own: &Own) -> StoreResult<bool>;
+}
+
+/// What waits in a queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Waiting {
+    /// Runs that wait for a worker.
+    pub queued: u64,
+    /// How long the oldest of them has waited, s, as far as its id tells.
+    pub oldest_queued_s: f64,
+    /// Messages that wait to be sent.
+    pub messages: u64,
+    /// How long the oldest of them has waited, s, as far as its fence tells.
+    pub oldest_message_s: f64,
+}
+
+impl Waiting {
+    /// Sums up: the number of waiting runs and the id of the oldest, the number of waiting messages and their lowest
+    /// fence, which is a time unless a clock was set back.
+    fn of(now: jiff::Timestamp, queued: u64, oldest: Option<&Id>, messages: u64, lowest_fence: Option<i64>) -> Waiting {
+        let age = |ms: i64| (now.as_millisecond() - ms).max(0) as f64 / 1000.0;
+        let made = oldest.and_then(|id| bson::oid::ObjectId::parse_str(id.as_str()).ok());
+        Waiting {
+            queued,
+            oldest_queued_s: made.map_or(0.0, |id| age(id.timestamp().timestamp_millis())),
+            messages,
+            oldest_message_s: lowest_fence.map_or(0.0, age),
+        }
+    }
 }
 
 /// What a mark writes.

@@ -2,6 +2,7 @@
 
 use super::{Hung, block_on, queue};
 use crate::config::{self, LogArgs, ServerArgs, Settings, WorkerArgs};
+use crate::http::{self, AskWaiting, Sources};
 use crate::stores::embedded::Embedded;
 use crate::stores::mongo::Mongo;
 use crate::stores::names::Names;
@@ -109,6 +110,7 @@ pub(super) struct Ground {
     names: Names,
     data_path: PathBuf,
     heart: Heart,
+    waiting: AskWaiting,
     /// What the log says of it.
     told: String,
 }
@@ -123,7 +125,12 @@ impl Ground {
             Ok(queue)
         };
         let heart = Heart::on_own_thread(open).await.context("heartbeats")?;
-        Ok(Ground { stores: workspace.stores(), names: workspace.names().clone(), data_path, heart, told })
+        let (stores, names, asked) = (workspace.stores(), workspace.names().clone(), workspace.clone());
+        let waiting: AskWaiting = Arc::new(move || {
+            let workspace = asked.clone();
+            Box::pin(async move { workspace.waiting().await })
+        });
+        Ok(Ground { stores, names, data_path, heart, waiting, told })
     }
 
     async fn on_servers(servers: &ServerSettings, settings: &Settings) -> anyhow::Result<Ground> {
@@ -148,15 +155,29 @@ impl Ground {
             servers.kafka.broker
         );
         let data_path = settings.data_path.clone().unwrap_or_default();
-        Ok(Ground { stores: clients.stores(), names: servers.names.clone(), data_path, heart, told })
+        let asked = clients.mongo.clone();
+        let waiting: AskWaiting = Arc::new(move || {
+            let mongo = asked.clone();
+            Box::pin(async move { mongo.waiting().await })
+        });
+        Ok(Ground { stores: clients.stores(), names: servers.names.clone(), data_path, heart, waiting, told })
     }
 }
 
 /// The worker's loop, until the options or a signal end it.
 pub(super) async fn work(ground: Ground, settings: &Settings, options: WorkerOptions) -> anyhow::Result<Summary> {
-    let Ground { stores, names, data_path, heart, .. } = ground;
+    let Ground { stores, names, data_path, heart, waiting, .. } = ground;
     std::fs::create_dir_all(&data_path).with_context(|| format!("DATA_PATH: {}", data_path.display()))?;
     let execute = Execute::new(stores.clone(), names, &data_path, SPOOL_LIMIT, settings.string_paths);
     let shutdown = Shutdown::on_signals().context("the process cannot be told of signals")?;
-    Ok(Worker::new(stores, heart, options, Arc::new(execute)).run(shutdown).await)
+    let queue = stores.queue.clone();
+    let worker = Worker::new(stores, heart, options, Arc::new(execute));
+    if let Some(address) = settings.http_addr {
+        let metrics = http::record().context("figures cannot be recorded")?;
+        let listener = http::bind(address).await.with_context(|| format!("OMA_HTTP_ADDR: {address}"))?;
+        let sources = Sources { vitals: worker.vitals(), shutdown: shutdown.clone(), queue, waiting };
+        tracing::info!(address = ?listener.local_addr(), "HTTP is served");
+        tokio::spawn(http::serve(listener, sources, metrics));
+    }
+    Ok(worker.run(shutdown).await)
 }

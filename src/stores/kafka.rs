@@ -7,7 +7,7 @@ pub use aborts::KafkaAborts;
 pub use statuses::KafkaStatuses;
 
 use super::secret::Secret;
-use super::{StoreError, StoreErrorKind, StoreResult};
+use super::{Complaint, StoreError, StoreErrorKind, StoreResult};
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -83,20 +83,23 @@ impl KafkaSettings {
         self.consumer().map(drop)
     }
 
-    /// Reaches the broker and looks for both topics. Blocks for some seconds at most.
+    /// Reaches the broker and looks for both topics; how many partitions they have, in a sentence. Blocks for some
+    /// seconds at most.
     ///
     /// # Errors
-    /// [`StoreError`] for what is not there.
-    pub fn check(&self) -> StoreResult<()> {
-        let consumer = self.consumer()?;
-        for (setting, topic) in
-            [("KAFKA_TOPIC_OUTPUT", &self.output_topic), ("KAFKA_TOPIC_BROADCAST", &self.broadcast_topic)]
-        {
-            let doing = format!("look for the topic {topic} ({setting})");
-            let metadata = consumer.fetch_metadata(Some(topic), METADATA).map_err(|error| failed(&doing, error))?;
-            partitions(metadata.topics(), topic, &doing)?;
-        }
-        Ok(())
+    /// [`Complaint`] for what is not there.
+    pub fn check(&self) -> Result<String, Complaint> {
+        let consumer = self.consumer().map_err(|error| Complaint::new("KAFKA_OPTIONS", error))?;
+        let count = |setting, topic: &str| {
+            let doing = format!("look for the topic {topic}");
+            let metadata = consumer.fetch_metadata(Some(topic), METADATA);
+            let metadata = metadata.map_err(|e| Complaint::new("KAFKA_BROKER and KAFKA_OPTIONS", failed(&doing, e)))?;
+            let found = partitions(metadata.topics(), topic, &doing);
+            found.map(|found| found.len()).map_err(|error| Complaint::new(setting, error))
+        };
+        let output = count("KAFKA_TOPIC_OUTPUT", &self.output_topic)?;
+        let broadcast = count("KAFKA_TOPIC_BROADCAST", &self.broadcast_topic)?;
+        Ok(format!("{output} partitions of {}, {broadcast} of {}", self.output_topic, self.broadcast_topic))
     }
 }
 

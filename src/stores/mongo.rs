@@ -10,11 +10,12 @@ mod expressions;
 mod ids;
 mod queue;
 
-use super::documents::{Date, Id};
+use super::documents::{Date, Id, QueueDocument, Unsent};
 use super::names::Names;
 use super::secret::Secret;
-use super::{StoreError, StoreErrorKind, StoreResult};
+use super::{Complaint, StoreError, StoreErrorKind, StoreResult, Waiting};
 use bson::{Bson, Document, doc};
+use futures::TryStreamExt;
 use mongodb::error::ErrorKind;
 use mongodb::options::{Acknowledgment, ClientOptions, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Collection, Database, IndexModel};
@@ -138,37 +139,49 @@ impl Mongo {
         self.queue.create_indexes(models).await.map(drop).map_err(failed("make the indexes of the queue"))
     }
 
-    /// Whether the server answers and takes our credentials.
+    /// Whether the server answers, takes our credentials and has the structures; what it has, in a sentence.
     ///
     /// # Errors
-    /// [`StoreError`] if not.
-    pub async fn ping(&self) -> StoreResult<()> {
-        self.database.run_command(doc! {"ping": 1}).await.map(drop).map_err(failed("reach MongoDB"))
+    /// [`Complaint`] if not.
+    pub async fn check(&self) -> Result<String, Complaint> {
+        let list = |database: &Database| {
+            let database = database.clone();
+            async move { database.list_collection_names().await.map_err(|error| complaint(&error)) }
+        };
+        let collections = list(&self.database).await?;
+        if !collections.contains(&self.names.structures) {
+            let doing =
+                format!("look for the collection {} in the database {}", self.names.structures, self.database.name());
+            let error = StoreError::invalid(doing, "there is none");
+            return Err(Complaint::new("MONGODB_DATABASE and MONGODB_STRUCTURE_COLLECTION", error));
+        }
+        let begin = |name: &&String, prefix: &str| name.starts_with(&format!("{prefix}_"));
+        let of = |names: &[String], prefix: &str| names.iter().filter(|name| begin(name, prefix)).count();
+        let measures = of(&list(&self.measures_database).await?, &self.names.measures);
+        let results = of(&collections, &self.names.results);
+        let analyses = of(&collections, &self.names.analyses).saturating_sub(results);
+        Ok(format!("analyses of {analyses} structures, measures of {measures}"))
     }
 
-    /// The names of all collections of the main database, or of the database of measures.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the server does not tell them.
-    pub async fn collections(&self, of_measures: bool) -> StoreResult<Vec<String>> {
-        let database = if of_measures { &self.measures_database } else { &self.database };
-        database.list_collection_names().await.map_err(failed("list the collections"))
-    }
-
-    /// The number of documents that wait, and how long the oldest has waited, as far as its id tells.
+    /// What waits in the queue.
     ///
     /// # Errors
     /// [`StoreError`] if the server does not answer.
-    pub async fn waiting(&self) -> StoreResult<(u64, Option<jiff::Timestamp>)> {
-        let doing = "count the waiting runs";
-        let count = self.queue.count_documents(doc! {"status": "QUEUED"}).await.map_err(failed(doing))?;
-        let oldest = self.queue.find_one(doc! {"status": "QUEUED"}).sort(doc! {"_id": 1}).projection(doc! {"_id": 1});
-        let oldest = oldest.await.map_err(failed(doing))?;
-        let since = oldest.and_then(|document| {
-            let made = document.get_object_id("_id").ok()?.timestamp();
-            jiff::Timestamp::from_millisecond(made.timestamp_millis()).ok()
-        });
-        Ok((count, since))
+    pub async fn waiting(&self) -> StoreResult<Waiting> {
+        let doing = "count what waits";
+        let queued = self.queue.count_documents(doc! {"status": "QUEUED"}).await.map_err(failed(doing))?;
+        let oldest =
+            self.queue.find_one(doc! {"status": "QUEUED"}).sort(doc! {"_id": 1}).await.map_err(failed(doing))?;
+        let unsent = self.queue.find(doc! {"worker.unsent.0": {"$exists": true}}).await.map_err(failed(doing))?;
+        let documents: Vec<Document> = unsent.try_collect().await.map_err(failed(doing))?;
+        let read = |document| {
+            let (id, body) = from_bson(document);
+            QueueDocument::from_body(id, body)
+        };
+        let messages: Vec<Unsent> = documents.into_iter().flat_map(|document| read(document).worker.unsent).collect();
+        let lowest = messages.iter().map(|entry| entry.fence).min();
+        let oldest = oldest.map(|document| from_bson(document).0);
+        Ok(Waiting::of(jiff::Timestamp::now(), queued, oldest.as_ref(), messages.len() as u64, lowest))
     }
 }
 
@@ -189,6 +202,20 @@ fn failed(doing: &'static str) -> impl Fn(mongodb::error::Error) -> StoreError {
         };
         StoreError::new(kind, doing, error.kind.to_string())
     }
+}
+
+/// The driver's error with the settings that decide about it.
+fn complaint(error: &mongodb::error::Error) -> Complaint {
+    const UNAUTHORIZED: i32 = 13;
+    let settings = match &*error.kind {
+        ErrorKind::Authentication { .. } => "MONGODB_USERNAME, MONGODB_PASSWORD and authSource in MONGODB_OPTIONS",
+        ErrorKind::Command(command) if command.code == UNAUTHORIZED => {
+            "MONGODB_USERNAME and its rights on MONGODB_DATABASE"
+        }
+        ErrorKind::InvalidTlsConfig { .. } => "tls in MONGODB_OPTIONS",
+        _ => "MONGODB_DOMAIN, MONGODB_PORT, and tls and replicaSet in MONGODB_OPTIONS",
+    };
+    Complaint::new(settings, failed("reach MongoDB")(error.clone()))
 }
 
 /// A stored document as its id and JSON.

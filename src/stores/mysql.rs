@@ -2,10 +2,10 @@
 
 use super::documents::Structure;
 use super::secret::Secret;
-use super::{StoreError, StoreResult};
+use super::{Complaint, StoreError, StoreResult};
 use crate::model::channel::Channel;
-use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPool, MySqlPoolOptions, MySqlRow};
-use sqlx::{AssertSqlSafe, Column, Executor, Row, SqlSafeStr, Statement};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::{AssertSqlSafe, Column, Connection, Executor, Row, SqlSafeStr, Statement};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,21 +98,28 @@ impl MySql {
         Ok(self.rows(mysql_id).await?.first().and_then(|row| text(row, "tenant_name").ok().flatten()))
     }
 
-    /// Whether the server answers, takes our credentials, and the query has every column.
+    /// Whether the server answers, takes our credentials, and the query has every column; which they are, in a
+    /// sentence.
     ///
     /// # Errors
-    /// [`StoreError`] if not.
-    pub async fn check(&self) -> StoreResult<()> {
+    /// [`Complaint`] if not.
+    pub async fn check(&self) -> Result<String, Complaint> {
+        // Not by the pool, which goes on trying and then says nothing but that it took too long.
+        let options = self.pool.connect_options();
+        let connected = MySqlConnection::connect_with(&options);
+        let late = |_| Complaint::new("MYSQL_HOST and MYSQL_PORT", StoreError::timeout("reach MySQL", QUERY));
+        let connected = tokio::time::timeout(QUERY, connected).await.map_err(late)?;
+        let mut connection = connected.map_err(complaint)?;
         let doing = "prepare MYSQL_CHANNELS_QUERY";
-        let mut connection = self.pool.acquire().await.map_err(|error| failed("reach MySQL", error))?;
+        let of_query = |error| Complaint::new("MYSQL_CHANNELS_QUERY and MYSQL_DATABASE", error);
         let query = AssertSqlSafe(self.query.to_string()).into_sql_str();
-        let prepared = tokio::time::timeout(QUERY, connection.prepare(query)).await;
-        let prepared =
-            prepared.map_err(|_| StoreError::timeout(doing, QUERY))?.map_err(|error| failed(doing, error))?;
+        let prepared = tokio::time::timeout(QUERY, (&mut connection).prepare(query)).await;
+        let prepared = prepared.map_err(|_| of_query(StoreError::timeout(doing, QUERY)))?;
+        let prepared = prepared.map_err(|error| of_query(failed(doing, error)))?;
         let names: Vec<&str> = prepared.columns().iter().map(Column::name).collect();
         match COLUMNS.iter().find(|column| !names.contains(column)) {
-            Some(column) => Err(missing(column)),
-            None => Ok(()),
+            Some(column) => Err(of_query(missing(column))),
+            None => Ok(format!("the query of channels has its {} columns", COLUMNS.len())),
         }
     }
 
@@ -142,6 +149,19 @@ fn failed(doing: &'static str, error: sqlx::Error) -> StoreError {
         return StoreError::invalid(doing, format!("MYSQL_CHANNELS_QUERY: {}", refused.message()));
     }
     StoreError::unavailable(doing, error)
+}
+
+/// The driver's error with the settings that decide about it.
+fn complaint(error: sqlx::Error) -> Complaint {
+    let refused = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
+    let settings = match (&error, refused.map(MySqlDatabaseError::number)) {
+        // ER_ACCESS_DENIED_ERROR; ER_DBACCESS_DENIED_ERROR and ER_BAD_DB_ERROR.
+        (_, Some(1045)) => "MYSQL_USERNAME and MYSQL_PASSWORD",
+        (_, Some(1044 | 1049)) => "MYSQL_DATABASE",
+        (sqlx::Error::Tls(_), _) => "MYSQL_SSL_MODE and MYSQL_SSL_CA",
+        _ => "MYSQL_HOST and MYSQL_PORT",
+    };
+    Complaint::new(settings, failed("reach MySQL", error))
 }
 
 /// What the query must have.

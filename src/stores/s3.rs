@@ -6,7 +6,7 @@
 mod transfer;
 
 use super::secret::Secret;
-use super::{ObjectInfo, Objects, Page, StoreError, StoreErrorKind, StoreResult, check_key};
+use super::{Complaint, ObjectInfo, Objects, Page, StoreError, StoreErrorKind, StoreResult, check_key};
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -83,13 +83,21 @@ impl S3 {
         S3 { client: Client::from_conf(config.build()) }
     }
 
-    /// Whether the store answers, takes our credentials and has the bucket.
+    /// Whether the store answers, takes our credentials and has the bucket that `setting` names.
     ///
     /// # Errors
-    /// [`StoreError`] if not.
-    pub async fn check(&self, bucket: &str) -> StoreResult<()> {
+    /// [`Complaint`] if not.
+    pub async fn check(&self, bucket: &str, setting: &'static str) -> Result<(), Complaint> {
         let listed = self.client.list_objects_v2().bucket(bucket).max_keys(1).send().await;
-        listed.map(drop).map_err(failed(format!("list bucket {bucket}")))
+        listed.map(drop).map_err(|error| {
+            let settings = match error.code() {
+                Some("NoSuchBucket") => setting,
+                Some("PermanentRedirect" | "AuthorizationHeaderMalformed") => "AWS_REGION",
+                Some(_) => "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights of the key",
+                None => "AWS_ENDPOINT_URL and AWS_REGION",
+            };
+            Complaint::new(settings, failed(format!("list bucket {bucket}"))(error))
+        })
     }
 }
 

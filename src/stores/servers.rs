@@ -7,7 +7,7 @@ use super::mongo::{Mongo, MongoSettings};
 use super::mysql::{MySql, MySqlSettings};
 use super::names::Names;
 use super::s3::{S3, S3Settings};
-use super::{Catalog, StoreResult, Stores};
+use super::{Catalog, Complaint, StoreError, StoreResult, Stores};
 use crate::model::channel::Channel;
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -54,6 +54,23 @@ impl Servers {
             s3: S3::connect(&settings.s3),
             settings: settings.clone(),
         })
+    }
+
+    /// Asks each of the servers whether it can be used: its name, and what it has or what is wrong.
+    pub async fn check(&self) -> Vec<(&'static str, Result<String, Complaint>)> {
+        let kafka = self.settings.kafka.clone();
+        let names = &self.settings.names;
+        let buckets = async {
+            self.s3.check(&names.file_bucket, "FILE_BUCKET").await?;
+            self.s3.check(&names.cache_bucket, "CACHE_BUCKET").await?;
+            Ok(format!("buckets {} and {}", names.file_bucket, names.cache_bucket))
+        };
+        let kafka = async {
+            let died = |error| Complaint::new("KAFKA_BROKER", StoreError::unavailable("reach Kafka", error));
+            tokio::task::spawn_blocking(move || kafka.check()).await.map_err(died)?
+        };
+        let (mongodb, mysql, s3, kafka) = tokio::join!(self.mongo.check(), self.mysql.check(), buckets, kafka);
+        vec![("MongoDB", mongodb), ("MySQL", mysql), ("S3", s3), ("Kafka", kafka)]
     }
 
     /// The six ports.

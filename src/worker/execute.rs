@@ -138,6 +138,12 @@ impl Execute {
         let mut result = outcome.result;
         result.analysis_id = Some(job.key.analysis_id.to_string());
         result.cache_key = cache_key;
+        for (stage, seconds) in &result.provenance.seconds {
+            metrics::histogram!("oma_stage_seconds", "stage" => stage.clone()).record(*seconds);
+        }
+        let fallback = if result.provenance.fallback_reason.is_some() { "yes" } else { "no" };
+        let backend = result.provenance.backend.clone();
+        metrics::counter!("oma_backend_runs_total", "backend" => backend, "fallback" => fallback).increment(1);
         Ok(ComputedResult { document: serde_json::to_value(result).map_err(ExecuteError::Encode)? })
     }
 

@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("stores", &["model"]),
     ("report", &["model"]),
     ("worker", &["model", "compute", "ingest", "preprocess", "modal", "pipeline", "stores", "report"]),
+    ("http", &["stores", "worker"]),
     // A setting becomes the type of whoever obeys it.
     ("config", &["stores"]),
     ("telemetry", &["config"]),

@@ -9,6 +9,7 @@ use crate::stores::{Analyses, Mark, StoreError, StoreResult};
 use async_trait::async_trait;
 use bson::{Bson, Document, doc};
 use mongodb::Collection;
+use mongodb::error::{Error, ErrorKind};
 use serde_json::Value;
 use std::str::FromStr;
 
@@ -17,6 +18,12 @@ use std::str::FromStr;
 /// # Source
 /// MongoDB manual, "MongoDB Limits and Thresholds": 16 MiB.
 const LARGEST_DOCUMENT: usize = (16 << 20) - (64 << 10);
+
+/// Whether the server says that no collection can have this name: a structure whose id makes one has no analyses.
+fn is_no_name(error: &Error) -> bool {
+    const INVALID_NAMESPACE: i32 = 73;
+    matches!(&*error.kind, ErrorKind::Command(command) if command.code == INVALID_NAMESPACE)
+}
 
 /// No queue document holds the analysis.
 fn is_free() -> Document {
@@ -99,8 +106,11 @@ impl Mongo {
 impl Analyses for Mongo {
     async fn find(&self, of: &AnalysisKey) -> StoreResult<Option<Analysis>> {
         let analyses = self.analyses_of(&of.structure_id);
-        let found = analyses.find_one(doc! {"_id": {"$in": key_forms(&of.analysis_id)}}).await;
-        let found = found.map_err(failed("read the analysis"))?;
+        let found = match analyses.find_one(doc! {"_id": {"$in": key_forms(&of.analysis_id)}}).await {
+            Ok(found) => found,
+            Err(error) if is_no_name(&error) => None,
+            Err(error) => return Err(failed("read the analysis")(error)),
+        };
         Ok(found.map(|stored| Analysis { id: of.analysis_id.clone(), body: from_bson(stored).1 }))
     }
 

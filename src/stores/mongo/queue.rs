@@ -77,7 +77,11 @@ impl RunQueue for Mongo {
 
     async fn claim_settling(&self, claimant: &Claimant) -> StoreResult<Option<QueueDocument>> {
         let mut filter = expired();
-        filter.extend(doc! {"status": "RUNNING", "worker.outcome": {"$ne": null}});
+        // An outcome that no worker wrote says nothing that could be settled.
+        filter.extend(doc! {
+            "status": "RUNNING", "worker.outcome.status": {"$in": ["DONE", "ERROR", "ABORTED"]},
+            "worker.outcome.fence": {"$type": ["int", "long"]},
+        });
         self.take_first(filter, hold(claimant)).await
     }
 

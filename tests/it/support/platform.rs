@@ -15,7 +15,7 @@ pub(crate) const USER: i64 = 7;
 /// The `<n>` of `measures_<n>`.
 pub(crate) const STRUCTURE_NUMBER: i64 = 43;
 /// Longer than anything that a test waits for: what takes longer hangs.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
+const LONGEST_WAIT: Duration = Duration::from_secs(90);
 
 /// The platform's part of a test.
 pub(crate) struct Platform {

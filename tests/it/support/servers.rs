@@ -39,6 +39,20 @@ pub(crate) struct TestServers {
     pub(crate) tag: String,
 }
 
+/// Sends broadcasts over one connection.
+pub(crate) struct Broadcaster {
+    producer: FutureProducer,
+    topic: String,
+}
+
+impl Broadcaster {
+    pub(crate) async fn send(&self, payload: Option<&[u8]>) {
+        let mut record = FutureRecord::<(), [u8]>::to(&self.topic);
+        record.payload = payload;
+        self.producer.send(record, PATIENCE).await.unwrap();
+    }
+}
+
 impl TestServers {
     pub(crate) fn fresh() -> TestServers {
         let tag = format!("oma_test_{}", Id::fresh());
@@ -139,11 +153,13 @@ impl TestServers {
         made[0].as_ref().unwrap();
     }
 
+    pub(crate) fn broadcaster(&self) -> Broadcaster {
+        let producer = self.kafka().set("linger.ms", "0").create().unwrap();
+        Broadcaster { producer, topic: self.settings.kafka.broadcast_topic.clone() }
+    }
+
     pub(crate) async fn broadcast(&self, payload: Option<&[u8]>) {
-        let producer: FutureProducer = self.kafka().create().unwrap();
-        let mut record = FutureRecord::<(), [u8]>::to(&self.settings.kafka.broadcast_topic);
-        record.payload = payload;
-        producer.send(record, PATIENCE).await.unwrap();
+        self.broadcaster().send(payload).await;
     }
 
     /// Everything in the topic of status messages, as raw bytes, in the order of each partition. Ends at the position
