@@ -24,6 +24,8 @@ mod processes; // two real worker processes, kill -9 at random moments
 mod protocol; // the write protocol under every fault that there is, on a paused clock
 mod reference; // CPU sums and SSI against textbook forms and against other packages' figures
 mod report; // the page
+mod server_faults; // real servers and workers that die or stand still
 mod settings; // `check` with one thing wrong at a time; secrets
+mod throughput; // many small runs, and a long queue
 mod uncertainty; // derivatives against central differences
 mod wire; // documents of earlier versions

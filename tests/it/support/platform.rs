@@ -32,7 +32,10 @@ impl Platform {
     }
 
     pub(crate) async fn with_samples(samples: usize) -> Platform {
-        let servers = TestServers::fresh();
+        Platform::on(TestServers::fresh(), samples).await
+    }
+
+    pub(crate) async fn on(servers: TestServers, samples: usize) -> Platform {
         servers.make_topic(&servers.settings.kafka.output_topic, 4).await;
         servers.make_topic(&servers.settings.kafka.broadcast_topic, 4).await;
         let client = servers.mongodb().await;
@@ -127,8 +130,17 @@ impl Platform {
         queue.count_documents(doc! {}).await.unwrap()
     }
 
+    /// Waits until all runs are through.
     pub(crate) async fn queue_is_empty(&self) {
-        wait_until("the queue is empty", async || self.queue_length().await == 0).await;
+        let (mut length, mut since) = (u64::MAX, Instant::now());
+        while length > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let now = self.queue_length().await;
+            if now != length {
+                (length, since) = (now, Instant::now());
+            }
+            assert!(since.elapsed() < LONGEST_WAIT, "{length} documents stay in the queue");
+        }
     }
 
     /// The variables of contract §2.

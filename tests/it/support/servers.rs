@@ -21,16 +21,6 @@ use std::time::Duration;
 /// How long a server may take to answer a test.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn variable(name: &str) -> String {
-    let name = format!("OMA_TEST_{name}");
-    std::env::var(&name).unwrap_or_else(|_| {
-        panic!(
-            "{name} is not set: this test needs the real servers. Start them by `scripts/services up`, then \
-             `eval \"$(scripts/services env)\"`; `scripts/test` does both"
-        )
-    })
-}
-
 /// The servers, under names that no other test has.
 #[derive(Clone)]
 pub(crate) struct TestServers {
@@ -54,7 +44,22 @@ impl Broadcaster {
 }
 
 impl TestServers {
+    /// Those that the environment names.
     pub(crate) fn fresh() -> TestServers {
+        TestServers::of(|name| std::env::var(name).ok())
+    }
+
+    /// Those whose variables `lookup` knows.
+    pub(crate) fn of(lookup: impl Fn(&str) -> Option<String>) -> TestServers {
+        let variable = |name: &str| {
+            let name = format!("OMA_TEST_{name}");
+            lookup(&name).unwrap_or_else(|| {
+                panic!(
+                    "{name} is not set: this test needs the real servers. Start them by `scripts/services up`, then \
+                     `eval \"$(scripts/services env)\"`; `scripts/test` does both"
+                )
+            })
+        };
         let tag = format!("oma_test_{}", Id::fresh());
         let settings = ServerSettings {
             mongodb: MongoSettings {
