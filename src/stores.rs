@@ -58,6 +58,8 @@ pub enum StoreErrorKind {
     Unavailable,
     /// No answer within the bound.
     Timeout,
+    /// The local disk failed: repeating the call here and now is of no use, doing the work elsewhere or later is.
+    Local,
     /// What is stored or asked for cannot be understood: the same again would fail again.
     Invalid,
 }
@@ -89,6 +91,11 @@ impl StoreError {
         StoreError { kind: StoreErrorKind::Unavailable, doing: doing.into(), message, source: Some(Box::new(source)) }
     }
 
+    /// The local disk failed with `source`.
+    pub fn local(doing: impl Into<String>, source: std::io::Error) -> StoreError {
+        StoreError { kind: StoreErrorKind::Local, ..StoreError::unavailable(doing, source) }
+    }
+
     /// `doing` met something that cannot be understood.
     pub fn invalid(doing: impl Into<String>, message: impl Into<String>) -> StoreError {
         StoreError::new(StoreErrorKind::Invalid, doing, message)
@@ -102,7 +109,7 @@ impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
         match self.kind {
-            StoreErrorKind::Unavailable | StoreErrorKind::Timeout => true,
+            StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Local => true,
             StoreErrorKind::Invalid => false,
         }
     }

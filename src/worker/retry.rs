@@ -41,6 +41,7 @@ pub(crate) async fn bounded<T: Send + 'static>(
         Ok(_) => "ok",
         Err(StoreErrorKind::Unavailable) => "unavailable",
         Err(StoreErrorKind::Timeout) => "timeout",
+        Err(StoreErrorKind::Local) => "local",
         Err(StoreErrorKind::Invalid) => "invalid",
     };
     let seconds = began.elapsed().as_secs_f64();
@@ -109,7 +110,8 @@ impl Retry {
                 Err(error) => error,
             };
             let wait = self.wait(failures);
-            if !error.is_transient() || started.elapsed() + wait > self.patience {
+            let is_worth_it = error.is_transient() && error.kind != StoreErrorKind::Local;
+            if !is_worth_it || started.elapsed() + wait > self.patience {
                 return Err(error);
             }
             tracing::debug!(doing, failures, error = %error, "call failed, is repeated");

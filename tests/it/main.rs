@@ -27,5 +27,6 @@ mod report; // the page
 mod server_faults; // real servers and workers that die or stand still
 mod settings; // `check` with one thing wrong at a time; secrets
 mod throughput; // many small runs, and a long queue
+mod transfers; // large objects, and answers that break
 mod uncertainty; // derivatives against central differences
 mod wire; // documents of earlier versions

@@ -43,6 +43,44 @@ async fn three_runs_of_four_fields_each_end_done_and_are_told_in_exactly_five_fi
     platform.servers.remove().await;
 }
 
+#[tokio::test]
+async fn raw_files_are_found_by_ids_by_names_and_in_the_index_itself() {
+    let platform = Platform::fresh().await;
+    let (by_id, by_name, inline) = (ObjectId::new(), ObjectId::new(), ObjectId::new());
+    for (structure, number) in [(by_id, 44), (by_name, 45), (inline, 46)] {
+        platform.make_structure(structure, number).await;
+    }
+    for (index, text) in platform.files.iter().enumerate() {
+        let sensor = index + 1;
+        platform.put_file(&format!("{TENANT}/{by_id}/{}/2026/03/01/a.csv", 440 + sensor), text).await;
+        platform.put_file(&format!("{}/bridge/s{sensor}/2026/03/01/a.csv", platform.servers.tag), text).await;
+        let values: Vec<f64> =
+            text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().parse().unwrap()).collect();
+        let measure = doc! {"sensor_id": 460 + sensor as i64, "sampling_rate_hz": 100.0, "values": {"x": values}};
+        platform.insert_measure(46, measure).await;
+    }
+    let enqueue = async |structure: ObjectId| {
+        let analysis = platform.analysis(structure, doc! {}).await;
+        let mut document = platform.queue_document(analysis, "FDD");
+        document.insert("structure_id", structure.to_hex());
+        platform.insert(&platform.servers.settings.names.queue, document).await;
+        (structure, analysis)
+    };
+    let mut analyses = vec![enqueue(by_id).await, enqueue(inline).await];
+    let mut worker = platform.worker(&[]);
+    platform.queue_is_empty().await;
+    worker.end();
+    analyses.push(enqueue(by_name).await);
+    let mut worker = platform.worker(&[("USE_S3_STRING_PATHS", "yes")]);
+    platform.queue_is_empty().await;
+    worker.end();
+    for (structure, analysis) in analyses {
+        let body = platform.read_analysis_of(structure, analysis).await;
+        assert_eq!(body["status"], "DONE", "{body}");
+    }
+    platform.servers.remove().await;
+}
+
 /// How a malformed document ends.
 enum End {
     /// In the dead letters, with a reason that has this in it.

@@ -1,6 +1,7 @@
 //! [`Aborts`] as a topic whose partitions are all read, by a thread of their own.
 //!
 //! No group is joined and nothing is committed: every worker reads everything, from the moment of its subscription on.
+//! What is older than the subscription by its own time is left out: the end that a broker tells may lag behind.
 //! The library keeps the positions and goes on from them when a broker is back, so that an abort that was sent while
 //! the broker was away still counts. Where there was no position yet, the time of the subscription finds it.
 
@@ -41,10 +42,13 @@ impl Aborts for KafkaAborts {
     /// Returns after a few seconds even if no broker answers; what is broadcast meanwhile comes once it does.
     async fn subscribe(&self) -> StoreResult<BoxStream<'static, StoreResult<Vec<u8>>>> {
         let doing = "subscribe to broadcasts";
+        let now = jiff::Timestamp::now().as_millisecond();
         let listener = Listener {
             consumer: self.settings.consumer()?,
             topic: self.settings.broadcast_topic.clone(),
-            since: jiff::Timestamp::now().as_millisecond(),
+            subscribed: now,
+            since: now,
+            told_at: None,
             assigned: BTreeSet::new(),
             positions: Positions::End,
         };
@@ -74,8 +78,12 @@ enum Positions {
 struct Listener {
     consumer: BaseConsumer<Quiet>,
     topic: String,
-    /// When the subscription was made, or the time of a later message; ms by the clock of whoever made it.
+    /// When the subscription was made, ms by the own clock.
+    subscribed: i64,
+    /// The same, or the time of a later message; ms by the clock of whoever made it.
     since: i64,
+    /// When an error was passed on last: a broker that is away for hours is told of now and then.
+    told_at: Option<Instant>,
     assigned: BTreeSet<i32>,
     positions: Positions,
 }
@@ -93,17 +101,18 @@ impl Listener {
                 if let Some(ready) = ready.take() {
                     let _ = ready.send(());
                 }
-                if let Err(error) = looked
-                    && payloads.blocking_send(Err(error)).is_err()
-                {
-                    return;
+                if let Err(error) = looked {
+                    self.tell(payloads, error);
                 }
             }
-            let item = match self.consumer.poll(POLL) {
-                None => continue,
+            match self.consumer.poll(POLL) {
+                None => {}
                 Some(Ok(message)) => {
-                    self.since = self.since.max(message.timestamp().to_millis().unwrap_or(0));
-                    Ok(message.payload().unwrap_or_default().to_vec())
+                    let time = message.timestamp().to_millis();
+                    self.since = self.since.max(time.unwrap_or(0));
+                    if time.is_none_or(|time| time >= self.subscribed) {
+                        let _ = payloads.blocking_send(Ok(message.payload().unwrap_or_default().to_vec()));
+                    }
                 }
                 Some(Err(error)) => {
                     if is_lost_position(&error) {
@@ -113,12 +122,19 @@ impl Listener {
                         self.positions = Positions::Since;
                         next_look = Instant::now();
                     }
-                    Err(failed("read the broadcasts", error))
+                    self.tell(payloads, failed("read the broadcasts", error));
                 }
-            };
-            if payloads.blocking_send(item).is_err() {
-                return;
             }
+        }
+    }
+
+    /// Passes an error on, unless one was a moment ago.
+    fn tell(&mut self, payloads: &mpsc::Sender<StoreResult<Vec<u8>>>, error: StoreError) {
+        if self.told_at.is_none_or(|at| at.elapsed() >= LOOK) {
+            self.told_at = Some(Instant::now());
+            let _ = payloads.blocking_send(Err(error));
+        } else {
+            tracing::debug!(error = %error, "broadcasts are still not to be read");
         }
     }
 

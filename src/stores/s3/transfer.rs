@@ -17,10 +17,6 @@ const MOST_PARTS: u64 = 10_000;
 /// Parts on their way at once.
 const PARTS_AT_ONCE: usize = 4;
 
-fn local(doing: &str, error: io::Error) -> StoreError {
-    StoreError::unavailable(doing, error)
-}
-
 impl S3 {
     /// Writes the object to a file that appears when it is whole.
     pub(super) async fn download(&self, bucket: &str, key: &str, path: &Path) -> StoreResult<Option<ObjectInfo>> {
@@ -35,10 +31,10 @@ impl S3 {
             size.ok_or_else(|| StoreError::new(StoreErrorKind::Unavailable, &doing, "the answer has no size"))?;
         let whole = ObjectInfo { key: key.to_owned(), size, etag: etag(first.e_tag()) };
         let folder = path.parent().ok_or_else(|| StoreError::invalid(&doing, "the target has no folder"))?.to_owned();
-        tokio::fs::create_dir_all(&folder).await.map_err(|error| local(&doing, error))?;
+        tokio::fs::create_dir_all(&folder).await.map_err(|error| StoreError::local(&doing, error))?;
         let temporary = tempfile::Builder::new().prefix(".unfinished-").tempfile_in(&folder);
-        let temporary = temporary.map_err(|error| local(&doing, error))?;
-        let file = temporary.reopen().map_err(|error| local(&doing, error))?;
+        let temporary = temporary.map_err(|error| StoreError::local(&doing, error))?;
+        let file = temporary.reopen().map_err(|error| StoreError::local(&doing, error))?;
         let mut file = tokio::fs::File::from_std(file);
 
         let quoted = first.e_tag().map(str::to_owned);
@@ -46,7 +42,9 @@ impl S3 {
         let mut answer = first;
         loop {
             let before = written;
-            let broken = receive(answer, size, &mut written, &mut file).await.map_err(|error| local(&doing, error))?;
+            let broken = receive(answer, size, &mut written, &mut file)
+                .await
+                .map_err(|error| StoreError::local(&doing, error))?;
             if written == size && broken.is_none() {
                 break;
             }
@@ -63,8 +61,8 @@ impl S3 {
                 return Err(StoreError::new(StoreErrorKind::Unavailable, doing, message));
             }
         }
-        file.flush().await.map_err(|error| local(&doing, error))?;
-        temporary.persist(path).map_err(|error| local(&doing, error.error))?;
+        file.flush().await.map_err(|error| StoreError::local(&doing, error))?;
+        temporary.persist(path).map_err(|error| StoreError::local(&doing, error.error))?;
         Ok(Some(whole))
     }
 
@@ -76,7 +74,7 @@ impl S3 {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(StoreError::invalid(doing, format!("{} is missing", path.display())));
             }
-            Err(error) => return Err(local(&doing, error)),
+            Err(error) => return Err(StoreError::local(&doing, error)),
         };
         let etag = match size <= PART {
             true => {
@@ -142,7 +140,7 @@ impl S3 {
 /// A stretch of a file, which can be sent again.
 async fn part(doing: &str, path: &Path, start: u64, length: u64) -> StoreResult<ByteStream> {
     let body = ByteStream::read_from().path(path).offset(start).length(Length::Exact(length)).build().await;
-    body.map_err(|error| StoreError::new(StoreErrorKind::Unavailable, doing, error.to_string()))
+    body.map_err(|error| StoreError::new(StoreErrorKind::Local, doing, error.to_string()))
 }
 
 /// Appends what comes to the file, no more than `size` in all. Returns how the connection broke, if it did.

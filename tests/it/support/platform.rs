@@ -22,6 +22,8 @@ pub(crate) struct Platform {
     pub(crate) servers: TestServers,
     client: mongodb::Client,
     pub(crate) structure: ObjectId,
+    /// The file of each sensor.
+    pub(crate) files: Vec<String>,
     folder: tempfile::TempDir,
 }
 
@@ -40,41 +42,54 @@ impl Platform {
         servers.make_topic(&servers.settings.kafka.broadcast_topic, 4).await;
         let client = servers.mongodb().await;
         let folder = tempfile::tempdir().unwrap();
-        let platform = Platform { servers, client, structure: ObjectId::new(), folder };
-        platform.seed(samples).await;
+        let chain = ShearChain { dofs: 3, top_frequency_hz: 20.0, damping: Damping::Rising };
+        let measurement = Measurement { dofs: vec![0, 1, 2], sampling_rate_hz: 100.0, samples, noise: 0.05, seed: 3 };
+        let files = chain.record(&measurement).iter().map(|samples| csv(samples)).collect();
+        let platform = Platform { servers, client, structure: ObjectId::new(), files, folder };
+        platform.seed().await;
         platform
     }
 
-    async fn seed(&self, samples: usize) {
-        let names = &self.servers.settings.names;
-        let structure =
-            doc! {"_id": self.structure, "name": "bridge", "tenant_id": TENANT, "mysql_id": STRUCTURE_NUMBER};
-        self.insert(&names.structures, structure).await;
-        let mysql = self.servers.mysql().await;
-        let mongo_id = self.structure.to_hex();
-        let statements = format!(
-            "INSERT INTO tenants (id, name) VALUES ({TENANT}, 'city');
-             INSERT INTO structures (id, tenant_id, mongo_id, name)
-                 VALUES ({STRUCTURE_NUMBER}, {TENANT}, '{mongo_id}', 'bridge');
-             INSERT INTO sensors (id, structure_id, name, node)
-                 VALUES (1, {STRUCTURE_NUMBER}, 's1', '1'), (2, {STRUCTURE_NUMBER}, 's2', '2'),
-                        (3, {STRUCTURE_NUMBER}, 's3', '3');
-             INSERT INTO channels (sensor_id, name, axis) VALUES (1, 'c1', 'x'), (2, 'c2', 'x'), (3, 'c3', 'x');"
-        );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mysql).await.unwrap();
-        let chain = ShearChain { dofs: 3, top_frequency_hz: 20.0, damping: Damping::Rising };
-        let measurement = Measurement { dofs: vec![0, 1, 2], sampling_rate_hz: 100.0, samples, noise: 0.05, seed: 3 };
-        let objects = Servers::connect(&self.servers.settings).await.unwrap().stores().objects;
-        for (sensor, samples) in chain.record(&measurement).iter().enumerate() {
-            let mut text = String::from("time,x\n");
-            samples.iter().enumerate().for_each(|(k, y)| writeln!(text, "{:.2},{y}", k as f64 / 100.0).unwrap());
-            let (key, path) = (self.file_key(sensor + 1), self.folder.path().join("transfer.csv"));
-            std::fs::write(&path, text).unwrap();
-            objects.put(&names.file_bucket, &key, &path).await.unwrap();
+    async fn seed(&self) {
+        self.make_structure(self.structure, STRUCTURE_NUMBER).await;
+        for (sensor, text) in self.files.iter().enumerate() {
+            let key = self.file_key(sensor + 1);
+            self.put_file(&key, text).await;
             let id = (sensor + 1).to_string();
             let measure = doc! {"sensor_id": id, "channels": ["x"], "sampling_rate_hz": 100.0, "key": key};
             self.insert_measure(STRUCTURE_NUMBER, measure).await;
         }
+    }
+
+    pub(crate) async fn put_file(&self, key: &str, text: &str) {
+        let objects = Servers::connect(&self.servers.settings).await.unwrap().stores().objects;
+        let path = self.folder.path().join("transfer.csv");
+        std::fs::write(&path, text).unwrap();
+        objects.put(&self.servers.settings.names.file_bucket, key, &path).await.unwrap();
+    }
+
+    /// A structure of a tenant named as the test, with three sensors of one channel each: for number 43 they are 1, 2
+    /// and 3, for others number · 10 + 1, 2 and 3.
+    pub(crate) async fn make_structure(&self, id: ObjectId, number: i64) {
+        let names = &self.servers.settings.names;
+        let structure = doc! {"_id": id, "name": "bridge", "tenant_id": TENANT, "mysql_id": number};
+        self.insert(&names.structures, structure).await;
+        let first = if number == STRUCTURE_NUMBER { 0 } else { 10 * number };
+        let sensors = [first + 1, first + 2, first + 3];
+        let tag = &self.servers.tag;
+        let mysql = self.servers.mysql().await;
+        let mut statements = format!(
+            "INSERT IGNORE INTO tenants (id, name) VALUES ({TENANT}, '{tag}');
+             INSERT INTO structures (id, tenant_id, mongo_id, name) VALUES ({number}, {TENANT}, '{id}', 'bridge');"
+        );
+        for (index, sensor) in sensors.into_iter().enumerate() {
+            let name = index + 1;
+            statements += &format!(
+                "INSERT INTO sensors (id, structure_id, name, node) VALUES ({sensor}, {number}, 's{name}', '{name}');
+                 INSERT INTO channels (sensor_id, name, axis) VALUES ({sensor}, 'c{name}', 'x');"
+            );
+        }
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mysql).await.unwrap();
     }
 
     /// Where a sensor's file lies.
@@ -190,6 +205,12 @@ impl Platform {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         WorkerProcess { child: command.spawn().unwrap(), home }
     }
+}
+
+fn csv(samples: &[f32]) -> String {
+    let mut text = String::from("time,x\n");
+    samples.iter().enumerate().for_each(|(k, y)| writeln!(text, "{:.2},{y}", k as f64 / 100.0).unwrap());
+    text
 }
 
 /// Looks again and again until `holds`.

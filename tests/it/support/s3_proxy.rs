@@ -2,47 +2,46 @@
 
 use super::flaky::Dice;
 use oma_worker::stores::s3::S3Settings;
-use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What becomes of a connection.
 #[derive(Clone, Copy)]
-enum Treatment {
+pub(crate) enum Treatment {
     /// All goes well.
     Pass,
-    /// Every request gets this answer.
+    /// The first request gets this answer and no other follows.
     Refuse(&'static str),
     /// The answers end after so many bytes.
     Cut(u64),
 }
 
-/// A listener that leads to a store, now and then.
-pub(crate) struct Proxy;
+/// A way to the store on which a third of the connections get a wrong answer or break; its address.
+pub(crate) async fn unreliable(store: &S3Settings) -> String {
+    let dice = Dice::new(5);
+    let treatment = move || match dice.below(6) {
+        0 => Treatment::Refuse("500 Internal Server Error"),
+        1 => Treatment::Refuse("503 Slow Down"),
+        2 => Treatment::Cut(dice.below(100_000) as u64),
+        // A connection that is used for long would see no fault for long.
+        3 => Treatment::Cut(400_000),
+        _ => Treatment::Pass,
+    };
+    start(store, treatment).await
+}
 
-impl Proxy {
-    /// Starts one and returns its address.
-    pub(crate) async fn to(store: &S3Settings) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let target = store.endpoint.clone().unwrap().replace("http://", "");
-        let dice = Arc::new(Dice::new(5));
-        tokio::spawn(async move {
-            loop {
-                let (near, _) = listener.accept().await.unwrap();
-                let treatment = match dice.below(6) {
-                    0 => Treatment::Refuse("500 Internal Server Error"),
-                    1 => Treatment::Refuse("503 Slow Down"),
-                    2 => Treatment::Cut(dice.below(100_000) as u64),
-                    // A connection that is used for long would see no fault for long.
-                    3 => Treatment::Cut(400_000),
-                    _ => Treatment::Pass,
-                };
-                tokio::spawn(treat(near, target.clone(), treatment));
-            }
-        });
-        address
-    }
+/// A way to the store with this treatment for each connection; its address.
+pub(crate) async fn start(store: &S3Settings, treatment: impl Fn() -> Treatment + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let target = store.endpoint.clone().unwrap().replace("http://", "");
+    tokio::spawn(async move {
+        loop {
+            let (near, _) = listener.accept().await.unwrap();
+            tokio::spawn(treat(near, target.clone(), treatment()));
+        }
+    });
+    address
 }
 
 async fn treat(mut near: TcpStream, target: String, treatment: Treatment) {
