@@ -6,6 +6,11 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, bson, doc};
 use serde_json::{Value, json};
 
+/// What `scripts/services env` tells besides the worker's own variables.
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: start the servers by `scripts/services up`"))
+}
+
 #[tokio::test]
 async fn three_runs_of_four_fields_each_end_done_and_are_told_in_exactly_five_fields() {
     let platform = Platform::fresh().await;
@@ -40,6 +45,26 @@ async fn three_runs_of_four_fields_each_end_done_and_are_told_in_exactly_five_fi
         assert_eq!((&result["type"], &result["analysis_id"]), (&json!(run_type), &json!(analysis.to_hex())));
     }
     assert_eq!(results.iter().find(|r| r["type"] == "SSI").unwrap()["modes"].as_array().unwrap().len(), 3);
+    platform.servers.remove().await;
+}
+
+#[tokio::test]
+async fn mongodb_mysql_and_s3_are_reached_over_tls() {
+    let platform = Platform::fresh().await;
+    let analysis = platform.analysis(platform.structure, doc! {}).await;
+    platform.enqueue(analysis, "FDD").await;
+    let (ca, endpoint) = (variable("OMA_TEST_TLS_CA"), variable("OMA_TEST_TLS_AWS_ENDPOINT_URL"));
+    let options = platform.servers.settings.mongodb.options.reveal();
+    let mut worker = platform.worker(&[
+        ("MONGODB_OPTIONS", &format!("{options}&tls=true&tlsCAFile={ca}")),
+        ("MYSQL_SSL_MODE", "verify_identity"),
+        ("MYSQL_SSL_CA", &ca),
+        ("AWS_ENDPOINT_URL", &endpoint),
+        ("SSL_CERT_FILE", &ca),
+    ]);
+    platform.queue_is_empty().await;
+    assert_eq!(worker.end().code(), Some(0));
+    assert_eq!(platform.read_analysis(analysis).await["status"], "DONE");
     platform.servers.remove().await;
 }
 

@@ -37,7 +37,7 @@ async fn check_names_the_variable_of_whatever_is_wrong() {
         (("MYSQL_PASSWORD", "wrong"), "MySQL", "MYSQL_PASSWORD"),
         (("MYSQL_PORT", "1"), "MySQL", "MYSQL_PORT"),
         (("MYSQL_DATABASE", "oma_test_other"), "MySQL", "MYSQL_DATABASE"),
-        (("MYSQL_SSL_MODE", "required"), "MySQL", "MYSQL_SSL_MODE"),
+        (("MYSQL_SSL_MODE", "verify_identity"), "MySQL", "MYSQL_SSL_MODE"),
         (("MYSQL_CHANNELS_QUERY", no_column), "MySQL", "no column axis"),
         (
             ("MYSQL_CHANNELS_QUERY", "SELECT colour FROM channels"),
