@@ -159,6 +159,10 @@ fn complaint(error: sqlx::Error) -> Complaint {
         (_, Some(1045)) => "MYSQL_USERNAME and MYSQL_PASSWORD",
         (_, Some(1044 | 1049)) => "MYSQL_DATABASE",
         (sqlx::Error::Tls(_), _) => "MYSQL_SSL_MODE and MYSQL_SSL_CA",
+        // How a certificate that is not trusted comes out of the handshake.
+        (sqlx::Error::Io(error), _) if error.kind() == std::io::ErrorKind::InvalidData => {
+            "MYSQL_SSL_MODE and MYSQL_SSL_CA"
+        }
         _ => "MYSQL_HOST and MYSQL_PORT",
     };
     Complaint::new(settings, failed("reach MySQL", error))
