@@ -49,7 +49,7 @@ pub struct ServerArgs {
     /// Collection of structures
     #[arg(long, env = "MONGODB_STRUCTURE_COLLECTION", value_name = "NAME", hide_env_values = true)]
     mongodb_structure_collection: Option<String>,
-    /// Collections of analyses, before _<structure id>
+    /// Collections of analyses, before _ and the id of the structure
     #[arg(
         long,
         env = "MONGODB_RUN_COLLECTION",
@@ -58,7 +58,7 @@ pub struct ServerArgs {
         hide_env_values = true
     )]
     mongodb_run_collection: String,
-    /// Collections of results, before _<structure id>
+    /// Collections of results, before _ and the id of the structure
     #[arg(
         long,
         env = "MONGODB_RES_COLLECTION",
@@ -67,7 +67,7 @@ pub struct ServerArgs {
         hide_env_values = true
     )]
     mongodb_res_collection: String,
-    /// Collections of the index of raw files, before _<mysql id of the structure>
+    /// Collections of the index of raw files, before _ and the mysql_id of the structure
     #[arg(
         long,
         env = "MONGODB_MEASURE_COLLECTION",

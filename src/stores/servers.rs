@@ -44,7 +44,7 @@ impl Servers {
     /// Makes the clients; a server that is down shows with the first call.
     ///
     /// # Errors
-    /// [`StoreError`](super::StoreError) if a setting cannot be understood or the name of a `mongodb+srv` host is not
+    /// [`StoreError`] if a setting cannot be understood or the name of a `mongodb+srv` host is not
     /// found.
     pub async fn connect(settings: &ServerSettings) -> StoreResult<Servers> {
         settings.kafka.check_options()?;

@@ -118,10 +118,14 @@ impl Execute {
         let body = &job.analysis.body;
         let parameters = Parameters::from_parts(&body["preprocessing"], &body["fdd"], &body["ssi"])?;
         let (period_start, period_end) = (moment(body, "start")?, moment(body, "end")?);
-        let structure = self.structure(&job).await?;
-        let channels = self.channels(&structure).await?;
         control.progress("inputs", 0.0);
-        let inputs = inputs::find(self, &structure, &channels, period_start, period_end, &control).await?;
+        let find = async {
+            let structure = self.structure(&job).await?;
+            let channels = self.channels(&structure).await?;
+            let inputs = inputs::find(self, &structure, &channels, period_start, period_end, &control).await?;
+            Ok((channels, inputs))
+        };
+        let (channels, inputs) = unless_stopped(&control, find).await?;
         let request = Request {
             run_type: job.run_type,
             analysis_id: Some(job.key.analysis_id.to_string()),
@@ -159,7 +163,8 @@ impl Execute {
         let folder = self.work_folder()?;
         request.files = inputs.iter().map(|input| self.raw_file(input)).collect();
         let cached = folder.path().join("cached.parquet");
-        if self.get(&self.names.cache_bucket, cache_key, &cached).await?.is_some() {
+        let get = async { Ok(self.get(&self.names.cache_bucket, cache_key, &cached).await?) };
+        if unless_stopped(control, get).await?.is_some() {
             match self.run(request.clone(), Some(cached), folder.path(), control).await {
                 Ok(outcome) => return Ok((outcome, Some(cache_key.to_owned()))),
                 // A damaged record is a miss.
@@ -167,11 +172,11 @@ impl Execute {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.download(inputs, control).await?;
+        unless_stopped(control, self.download(inputs, control)).await?;
         let outcome = self.run(request, None, folder.path(), control).await?;
         let Some(file) = &outcome.cache_file else { return Ok((outcome, None)) };
-        let stored = self.put(&self.names.cache_bucket, cache_key, file).await;
-        match stored {
+        let put = async { Ok(self.put(&self.names.cache_bucket, cache_key, file).await) };
+        match unless_stopped(control, put).await? {
             Ok(_) => Ok((outcome, Some(cache_key.to_owned()))),
             Err(error) => {
                 // The cache saves time and nothing else: whoever misses the record makes it.
@@ -321,6 +326,19 @@ impl Execute {
 impl Compute for Execute {
     async fn compute(&self, job: Job, control: Control) -> Result<ComputedResult, Fault> {
         self.execute(job, control).await.map_err(classify)
+    }
+}
+
+/// Waits for stores, for as long as they may take, but no longer than until the run is told to stop. A call that is on
+/// its way then comes to its end unheard.
+async fn unless_stopped<T>(
+    control: &Control,
+    work: impl Future<Output = Result<T, ExecuteError>>,
+) -> Result<T, ExecuteError> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = control.token().cancelled() => Err(Cancelled.into()),
     }
 }
 

@@ -50,6 +50,24 @@ async fn a_broadcast_sent_while_no_broker_was_reached_still_counts() {
     assert_eq!(heard, [&b"one"[..], b"three", b"two"]);
 }
 
+#[tokio::test]
+async fn an_abort_interrupts_the_wait_for_a_store_that_is_down() {
+    let platform = Platform::fresh().await;
+    for down in [("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("MYSQL_PORT", "1")] {
+        let mut worker = platform.worker(&[down]);
+        let analysis = platform.analysis(platform.structure, doc! {}).await;
+        platform.enqueue(analysis, "FDD").await;
+        let status = async || platform.read_analysis(analysis).await["status"].as_str().unwrap().to_owned();
+        wait_until("the run is at work", async || status().await == "RUNNING").await;
+        platform.servers.broadcast(Some(json!({"analysis_id": analysis.to_hex()}).to_string().as_bytes())).await;
+        wait_until("the run has ended", async || status().await != "RUNNING").await;
+        assert_eq!(status().await, "ABORTED", "{down:?}");
+        platform.queue_is_empty().await;
+        assert_eq!(worker.end().code(), Some(0));
+    }
+    platform.servers.remove().await;
+}
+
 const ABORTS: usize = 200;
 
 #[tokio::test]

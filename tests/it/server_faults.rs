@@ -1,15 +1,16 @@
 //! Two workers on one queue while processes die or stand still, on servers of this test's own: workers, MongoDB, MySQL,
 //! the S3 store and the Kafka broker are killed or stopped at random moments, the store answers wrongly, a disk is full.
 //!
-//! Judged from outside, by what the databases, the buckets and the topic hold: every acknowledged queue insert ends in
-//! exactly one terminal status, the last message equals it, messages of an analysis are in order, no document is left,
+//! Judged from outside, by what the databases, the buckets and the topic hold and by the change stream of the queue:
+//! every acknowledged queue insert is given exactly one outcome, the last message equals it, messages of an analysis are in order, no document is left,
 //! no result is lost, no object that a result names is missing. `scripts/faults` does each fault twenty times.
 
 use crate::support::flaky::Dice;
 use crate::support::own_servers::OwnServers;
 use crate::support::platform::{Platform, WorkerProcess, wait_until};
+use crate::support::queue_watch::QueueWatch;
 use crate::support::s3_proxy;
-use mongodb::bson::{doc, oid::ObjectId};
+use mongodb::bson::{Bson, doc, oid::ObjectId};
 use oma_worker::model::run::{RunType, Status, StatusMessage};
 use oma_worker::stores::servers::Servers;
 use serde_json::{Value, json};
@@ -52,12 +53,14 @@ const FAULTS: [Fault; 13] = [
 struct Analysis {
     id: ObjectId,
     runs: Vec<RunType>,
+    queued: Vec<Bson>,
 }
 
 struct Scene<'a> {
     platform: Platform,
     servers: &'a OwnServers,
     workers: [WorkerProcess; 2],
+    watch: QueueWatch,
 }
 
 fn worker(platform: &Platform, more: &[(&str, &str)]) -> WorkerProcess {
@@ -82,10 +85,11 @@ async fn queue_some(platform: &Platform, dice: &Dice) -> Vec<Analysis> {
     for _ in 0..1 + dice.below(3) {
         let id = platform.analysis(platform.structure, doc! {}).await;
         let runs = RunType::ALL[..1 + dice.below(3)].to_vec();
+        let mut queued = Vec::new();
         for run_type in &runs {
-            platform.enqueue(id, run_type.as_str()).await;
+            queued.push(platform.enqueue(id, run_type.as_str()).await);
         }
-        analyses.push(Analysis { id, runs });
+        analyses.push(Analysis { id, runs, queued });
     }
     analyses
 }
@@ -102,7 +106,8 @@ impl Scene<'_> {
             Fault::DiskFull => [worker_without_room(&platform), worker(&platform, &[])],
             _ => [worker(&platform, &[]), worker(&platform, &[])],
         };
-        Scene { platform, servers, workers }
+        let watch = QueueWatch::start(platform.servers.collection(&platform.servers.settings.names.queue).await).await;
+        Scene { platform, servers, workers, watch }
     }
 
     /// Does the harm, and undoes it.
@@ -159,6 +164,7 @@ impl Scene<'_> {
         self.platform.queue_is_empty().await;
         let messages = self.platform.servers.messages().await;
         for analysis in &analyses {
+            self.watch.judge(&analysis.queued).await;
             self.judge(analysis, &messages).await;
         }
         analyses.iter().map(|analysis| analysis.runs.len()).sum()

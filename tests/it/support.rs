@@ -14,6 +14,8 @@ pub(crate) mod oracle;
 pub(crate) mod own_servers;
 /// What the platform does around a worker.
 pub(crate) mod platform;
+/// The change stream of a queue.
+pub(crate) mod queue_watch;
 /// Measured and simulated records outside the project.
 pub(crate) mod real_data;
 /// A way to an S3 store on which answers go wrong.

@@ -97,9 +97,10 @@ impl Platform {
         format!("{}/{sensor}.csv", self.servers.tag)
     }
 
-    pub(crate) async fn insert(&self, collection: &str, document: Document) {
+    /// Returns the document's id.
+    pub(crate) async fn insert(&self, collection: &str, document: Document) -> Bson {
         let database = self.client.database(&self.servers.settings.mongodb.database);
-        database.collection::<Document>(collection).insert_one(document).await.unwrap();
+        database.collection::<Document>(collection).insert_one(document).await.unwrap().inserted_id
     }
 
     pub(crate) async fn insert_measure(&self, structure: i64, measure: Document) {
@@ -118,8 +119,8 @@ impl Platform {
     }
 
     /// A queue document with the four fixed fields.
-    pub(crate) async fn enqueue(&self, analysis: ObjectId, run_type: &str) {
-        self.insert(&self.servers.settings.names.queue, self.queue_document(analysis, run_type)).await;
+    pub(crate) async fn enqueue(&self, analysis: ObjectId, run_type: &str) -> Bson {
+        self.insert(&self.servers.settings.names.queue, self.queue_document(analysis, run_type)).await
     }
 
     pub(crate) fn queue_document(&self, analysis: ObjectId, run_type: &str) -> Document {
