@@ -2,7 +2,7 @@
 
 use super::fault::{Fault, classify};
 use super::inputs::{self, Input, Source};
-use super::retry::Retry;
+use super::retry::{Retry, bounded};
 use super::spool::Spool;
 use super::{Compute, ComputedResult, Job};
 use crate::model::channel::Channel;
@@ -163,8 +163,7 @@ impl Execute {
         let folder = self.work_folder()?;
         request.files = inputs.iter().map(|input| self.raw_file(input)).collect();
         let cached = folder.path().join("cached.parquet");
-        let get = async { Ok(self.get(&self.names.cache_bucket, cache_key, &cached).await?) };
-        if unless_stopped(control, get).await?.is_some() {
+        if unless_stopped(control, async { Ok(self.is_cached(cache_key, &cached).await) }).await? {
             match self.run(request.clone(), Some(cached), folder.path(), control).await {
                 Ok(outcome) => return Ok((outcome, Some(cache_key.to_owned()))),
                 // A damaged record is a miss.
@@ -179,11 +178,25 @@ impl Execute {
         match unless_stopped(control, put).await? {
             Ok(_) => Ok((outcome, Some(cache_key.to_owned()))),
             Err(error) => {
-                // The cache saves time and nothing else: whoever misses the record makes it.
                 tracing::warn!(cache_key, error = %error, "record not cached");
                 let mut outcome = outcome;
                 outcome.result.provenance.warnings.push(format!("the preprocessed record was not cached: {error}"));
                 Ok((outcome, None))
+            }
+        }
+    }
+
+    /// Brings the cached record to `path`, if it is to be had. The cache saves time, so little time is spent on one that
+    /// cannot be read: whoever misses the record makes it.
+    async fn is_cached(&self, cache_key: &str, path: &Path) -> bool {
+        let (objects, bucket) = (self.stores.objects.clone(), self.names.cache_bucket.clone());
+        let (key, target) = (cache_key.to_owned(), path.to_owned());
+        let get = async move { objects.get(&bucket, &key, &target).await };
+        match bounded("get the cached record", TRANSFER_TIMEOUT, get).await {
+            Ok(found) => found.is_some(),
+            Err(error) => {
+                tracing::warn!(cache_key, error = %error, "cached record not read, it is made anew");
+                false
             }
         }
     }

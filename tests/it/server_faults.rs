@@ -204,7 +204,10 @@ impl Scene<'_> {
             let objects = Servers::connect(settings).await.unwrap().stores().objects;
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("record");
-            assert!(objects.get(&settings.names.cache_bucket, key, &path).await.unwrap().is_some(), "{key} is lost");
+            // A store that has just been started answers with errors for a while.
+            let is_there =
+                async || objects.get(&settings.names.cache_bucket, key, &path).await.is_ok_and(|o| o.is_some());
+            wait_until("the record that a result names is there", is_there).await;
             oma_worker::ingest::cache::CachedRecord::open(&path).unwrap();
         }
     }
