@@ -3,7 +3,13 @@
 //! A `.env` file of the working folder counts as environment where the environment itself is silent. Empty means
 //! unset. All settings are checked before anything is opened, and everything that is wrong is said at once.
 
+mod servers;
+
+pub use servers::ServerArgs;
+
+use crate::stores::servers::ServerSettings;
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +18,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Fault {
     setting: &'static str,
-    value: String,
+    /// `None`: there is none, and it is needed.
+    value: Option<String>,
     accepted: String,
 }
 
@@ -25,7 +32,13 @@ impl fmt::Display for Faults {
         let settings = if self.0.len() == 1 { "a setting" } else { "settings" };
         write!(f, "{settings} cannot be used:")?;
         for Fault { setting, value, accepted } in &self.0 {
-            write!(f, "\n  {setting} is {value:?}, must be {accepted}")?;
+            match value {
+                Some(value) => write!(f, "\n  {setting} is {value:?}, must be {accepted}")?,
+                None => write!(f, "\n  {setting} is not set, must be {accepted}")?,
+            }
+        }
+        if self.0.iter().any(|fault| fault.value.is_none()) {
+            write!(f, "\nWith `--embedded DIR` all stores are in a folder and no servers are needed")?;
         }
         write!(f, "\nSet these in the environment, in a .env file or by the flags of `oma-worker run --help`")
     }
@@ -33,7 +46,11 @@ impl fmt::Display for Faults {
 
 impl Faults {
     fn add(&mut self, setting: &'static str, value: &str, accepted: impl Into<String>) {
-        self.0.push(Fault { setting, value: value.into(), accepted: accepted.into() });
+        self.0.push(Fault { setting, value: Some(value.into()), accepted: accepted.into() });
+    }
+
+    fn unset(&mut self, setting: &'static str, accepted: impl Into<String>) {
+        self.0.push(Fault { setting, value: None, accepted: accepted.into() });
     }
 
     /// `value` where nothing is at fault.
@@ -74,14 +91,15 @@ pub fn colours() -> bool {
 /// Variables that look like settings of this program and are none of this version, with the nearest one that is.
 pub fn unknown_variables() -> Vec<String> {
     // Variables of the test suite.
-    const OTHERS: [&str; 2] = ["OMA_REAL_DATA", "OMA_BLESS"];
+    let is_other = |name: &str| ["OMA_REAL_DATA", "OMA_BLESS"].contains(&name) || name.starts_with("OMA_TEST_");
     let mut command = <WorkerArgs as clap::Args>::augment_args(clap::Command::new("settings"));
+    command = <ServerArgs as clap::Args>::augment_args(command);
     command = <LogArgs as clap::Args>::augment_args(command);
     let known: Vec<String> =
         command.get_arguments().filter_map(|a| a.get_env()).map(|v| v.to_string_lossy().into_owned()).collect();
     let mut lines: Vec<String> = std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| name.starts_with("OMA_") && !known.contains(name) && !OTHERS.contains(&name.as_str()))
+        .filter(|name| name.starts_with("OMA_") && !known.contains(name) && !is_other(name))
         .map(|name| {
             let nearest = known
                 .iter()
@@ -193,7 +211,7 @@ impl LogArgs {
     }
 }
 
-/// The settings of the worker that an embedded workspace obeys.
+/// The settings of the worker, whatever its stores.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub struct WorkerArgs {
@@ -218,6 +236,9 @@ pub struct WorkerArgs {
     /// Anything: raw files are found under the names of tenant, structure and sensor instead of their ids
     #[arg(long, env = "USE_S3_STRING_PATHS", value_name = "ANY", hide_env_values = true)]
     use_s3_string_paths: Option<String>,
+    /// Address for /live, /ready, /metrics and /status, e.g. 0.0.0.0:8080; unset: none
+    #[arg(long, env = "OMA_HTTP_ADDR", value_name = "ADDRESS", hide_env_values = true)]
+    http_addr: Option<String>,
     #[command(flatten)]
     backend: BackendArgs,
 }
@@ -250,6 +271,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Whether the keys of raw files are made of names instead of ids.
     pub string_paths: bool,
+    /// Where HTTP is served; `None`: nowhere.
+    pub http_addr: Option<SocketAddr>,
 }
 
 const DAY: f64 = 86_400.0;
@@ -273,6 +296,21 @@ impl WorkerArgs {
         faults.or(settings)
     }
 
+    /// The same with the settings of the servers.
+    ///
+    /// # Errors
+    /// All [`Faults`].
+    pub fn check_with(&self, servers: &ServerArgs, log: &LogArgs) -> Result<(Settings, ServerSettings), Faults> {
+        let mut faults = Faults::default();
+        log.collect("info", &mut faults);
+        let settings = self.collect(&mut faults);
+        if settings.data_path.is_none() {
+            faults.unset("DATA_PATH", "a folder for raw files and intermediate records");
+        }
+        let servers = servers.collect(settings.string_paths, &mut faults);
+        faults.or((settings, servers))
+    }
+
     fn collect(&self, faults: &mut Faults) -> Settings {
         self.backend.collect(faults);
         Settings {
@@ -290,12 +328,22 @@ impl WorkerArgs {
             ),
             drain: seconds("OMA_DRAIN_SECONDS", &self.drain_seconds, default::DRAIN_SECONDS, 0.0..=DAY, faults),
             string_paths: self.use_s3_string_paths.as_deref().is_some_and(|v| !v.is_empty()),
+            http_addr: address(self.http_addr.as_deref(), faults),
         }
     }
 }
 
 fn path(given: Option<&str>) -> Option<PathBuf> {
     given.filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+fn address(given: Option<&str>, faults: &mut Faults) -> Option<SocketAddr> {
+    let text = given.filter(|v| !v.is_empty())?;
+    let address = text.parse();
+    if address.is_err() {
+        faults.add("OMA_HTTP_ADDR", text, "an IP address and a port, e.g. 0.0.0.0:8080");
+    }
+    address.ok()
 }
 
 fn seconds(
@@ -355,6 +403,7 @@ mod tests {
             run_timeout: Duration::from_secs(6 * 3600),
             drain: Duration::from_secs(25),
             string_paths: false,
+            http_addr: None,
         };
         assert_eq!(check(&[]).unwrap(), expected);
         assert_eq!(Settings::default(), expected);

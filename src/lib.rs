@@ -8,10 +8,12 @@
 //! ```text
 //!                commands            run · demo · analyze · check · enqueue · abort · status   (the only user of anyhow)
 //!                    │
+//!              http │                 /live, /ready, /metrics, /status
 //!                 worker              claim → mark → compute → results → commit → settle
 //!      ┌─────────────┼─────────────┐
 //!   stores        pipeline       report      stores: RunQueue, Analyses, Catalog, Objects, Statuses, Aborts
-//!  embedded          │                       report: tables and the HTML page
+//!  embedded          │                       (in a folder, or MongoDB, MySQL, S3 and Kafka)
+//!  servers           │                       report: tables and the HTML page
 //!                ingest → preprocess → modal         bytes → blocks → blocks → modes (synchronous, no stores, no tokio)
 //!                    └──────┬──────────┘
 //!                        compute                     trait Backend: cross-spectra, lag products
@@ -39,6 +41,8 @@ pub mod stores;
 pub mod worker;
 
 pub mod report;
+
+pub mod http;
 
 pub mod config;
 

@@ -23,7 +23,19 @@ pub mod documents;
 
 pub mod embedded;
 
+pub mod kafka;
+
+pub mod mongo;
+
+pub mod mysql;
+
 pub mod names;
+
+pub mod s3;
+
+pub mod secret;
+
+pub mod servers;
 
 pub mod transitions;
 
@@ -35,7 +47,7 @@ use async_trait::async_trait;
 use documents::{Analysis, AnalysisKey, Claimant, Holder, Id, Measure, Outcome, Own, QueueDocument, Structure, Unsent};
 use futures::stream::BoxStream;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +58,8 @@ pub enum StoreErrorKind {
     Unavailable,
     /// No answer within the bound.
     Timeout,
+    /// The local disk failed: repeating the call here and now is of no use, doing the work elsewhere or later is.
+    Local,
     /// What is stored or asked for cannot be understood: the same again would fail again.
     Invalid,
 }
@@ -77,6 +91,11 @@ impl StoreError {
         StoreError { kind: StoreErrorKind::Unavailable, doing: doing.into(), message, source: Some(Box::new(source)) }
     }
 
+    /// The local disk failed with `source`.
+    pub fn local(doing: impl Into<String>, source: std::io::Error) -> StoreError {
+        StoreError { kind: StoreErrorKind::Local, ..StoreError::unavailable(doing, source) }
+    }
+
     /// `doing` met something that cannot be understood.
     pub fn invalid(doing: impl Into<String>, message: impl Into<String>) -> StoreError {
         StoreError::new(StoreErrorKind::Invalid, doing, message)
@@ -90,9 +109,25 @@ impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
         match self.kind {
-            StoreErrorKind::Unavailable | StoreErrorKind::Timeout => true,
+            StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Local => true,
             StoreErrorKind::Invalid => false,
         }
+    }
+}
+
+/// Why a server cannot be used, and which settings to look at.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}; look at {settings}")]
+pub struct Complaint {
+    /// What went wrong.
+    pub error: StoreError,
+    /// The variables that decide about it.
+    pub settings: &'static str,
+}
+
+impl Complaint {
+    fn new(settings: &'static str, error: StoreError) -> Complaint {
+        Complaint { error, settings }
     }
 }
 
@@ -158,6 +193,34 @@ pub trait RunQueue: Send + Sync {
     async fn remove(&self, own: &Own) -> StoreResult<bool>;
 }
 
+/// What waits in a queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Waiting {
+    /// Runs that wait for a worker.
+    pub queued: u64,
+    /// How long the oldest of them has waited, s, as far as its id tells.
+    pub oldest_queued_s: f64,
+    /// Messages that wait to be sent.
+    pub messages: u64,
+    /// How long the oldest of them has waited, s, as far as its fence tells.
+    pub oldest_message_s: f64,
+}
+
+impl Waiting {
+    /// Sums up: the number of waiting runs and the id of the oldest, the number of waiting messages and their lowest
+    /// fence, which is a time unless a clock was set back.
+    fn of(now: jiff::Timestamp, queued: u64, oldest: Option<&Id>, messages: u64, lowest_fence: Option<i64>) -> Waiting {
+        let age = |ms: i64| (now.as_millisecond() - ms).max(0) as f64 / 1000.0;
+        let made = oldest.and_then(|id| bson::oid::ObjectId::parse_str(id.as_str()).ok());
+        Waiting {
+            queued,
+            oldest_queued_s: made.map_or(0.0, |id| age(id.timestamp().timestamp_millis())),
+            messages,
+            oldest_message_s: lowest_fence.map_or(0.0, age),
+        }
+    }
+}
+
 /// What a mark writes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
@@ -214,6 +277,15 @@ pub trait Catalog: Send + Sync {
 
     /// The index of its raw files, in the order of their start.
     async fn measures(&self, structure: &Structure) -> StoreResult<Vec<Measure>>;
+}
+
+/// Refuses a key that is no plain relative path: one that would lead out of its bucket where objects are files.
+fn check_key(doing: &str, key: &str) -> StoreResult<()> {
+    let is_plain = Path::new(key).components().all(|part| matches!(part, Component::Normal(_)));
+    match is_plain && !key.is_empty() {
+        true => Ok(()),
+        false => Err(StoreError::invalid(doing, format!("key {key:?} is no plain relative path"))),
+    }
 }
 
 /// What is known of an object without its content.

@@ -33,11 +33,13 @@ mod shutdown;
 mod spool;
 mod steps;
 mod supervise;
+mod vitals;
 
 pub use execute::{Execute, ExecuteError};
 pub use fault::Fault;
 pub use lease::Heart;
 pub use shutdown::Shutdown;
+pub use vitals::{CurrentRun, Vitals};
 
 use crate::model::control::Control;
 use crate::model::run::RunType;
@@ -48,8 +50,8 @@ use async_trait::async_trait;
 use retry::Retry;
 use run::Context;
 use serde_json::Value;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use steps::{Finished, Workbench};
 use tokio::task::JoinSet;
@@ -187,12 +189,19 @@ pub struct Worker {
     heart: Heart,
     options: Arc<WorkerOptions>,
     compute: Arc<dyn Compute>,
+    vitals: Arc<Vitals>,
 }
 
 impl Worker {
     /// A worker over `stores`, kept alive by `heart`.
     pub fn new(stores: Stores, heart: Heart, options: WorkerOptions, compute: Arc<dyn Compute>) -> Worker {
-        Worker { stores, heart, options: Arc::new(options), compute }
+        Worker { stores, heart, options: Arc::new(options), compute, vitals: Arc::default() }
+    }
+
+    /// The worker's signs of life, and from now on also those of the thread that heartbeats come from.
+    pub fn vitals(&self) -> Arc<Vitals> {
+        self.heart.pulse(vitals::pulse(self.vitals.clone()));
+        self.vitals.clone()
     }
 
     /// Works until `shutdown`, or until the options say that it is enough. After a shutdown signal no run is claimed;
@@ -203,10 +212,10 @@ impl Worker {
             stores: self.stores,
             heart: self.heart,
             options: self.options,
-            counts: Arc::default(),
+            vitals: self.vitals,
             shutdown,
         };
-        let at_work = Arc::<AtWork>::default();
+        let at_work = Arc::new(AtWork::new(context.vitals.clone()));
         let _listener = start_listening(&context, &at_work).await;
         let settling = Arc::<AtomicUsize>::default();
         let settler = settle::settle_left_behind(context.clone(), settling.clone());
@@ -218,9 +227,7 @@ impl Worker {
             // Ends by itself soon after a shutdown, each run having its own look at the clock.
             while tasks.join_next().await.is_some() {}
         }
-        let mut counts = bench.context.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        counts.broadcasts_ignored = bench.at_work.ignored();
-        Summary { counts, hung }
+        Summary { counts: bench.context.vitals.counts(), hung }
     }
 }
 
@@ -243,6 +250,7 @@ async fn work_loop(bench: &Workbench, settling: &AtomicUsize, tasks: &mut JoinSe
     let mut busy_at = Instant::now();
     let mut failures = 0;
     while !shutdown.is_requested() {
+        bench.context.vitals.looped();
         while tasks.try_join_next().is_some() {}
         if !tasks.is_empty() || settling.load(Ordering::Relaxed) > 0 {
             busy_at = Instant::now();

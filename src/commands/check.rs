@@ -1,15 +1,19 @@
 //! `check`: whether this configuration works, before anything depends on it.
 
 use super::queue;
-use crate::config::{self, LogArgs, WorkerArgs};
+use crate::config::{self, LogArgs, ServerArgs, WorkerArgs};
+use crate::stores::servers::Servers;
 use anyhow::Context;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
-Example:
+Examples:
+  oma-worker check
+      the servers that MONGODB_*, MYSQL_*, AWS_* and KAFKA_* name
   oma-worker check --embedded ./workspace
+      a workspace in a folder
 
 One line for each thing that was looked at; the exit code is 0 if all of them are well, otherwise 1.";
 
@@ -22,13 +26,19 @@ pub(super) struct Check {
     embedded: Option<PathBuf>,
     #[command(flatten)]
     worker: WorkerArgs,
+    #[command(flatten)]
+    servers: ServerArgs,
 }
+
+/// What was looked at, and what was found.
+type Finding = (&'static str, anyhow::Result<String>);
 
 impl Check {
     pub(super) fn execute(self, log: &LogArgs) -> anyhow::Result<ExitCode> {
         let mut findings = vec![("settings", self.settings(log)), ("log", log_folder(log))];
-        if let Some(folder) = &self.embedded {
-            findings.push(("workspace", workspace(folder)));
+        match &self.embedded {
+            Some(folder) => findings.push(("workspace", workspace(folder))),
+            None => findings.extend(self.reach(log)),
         }
         findings.push(("GPU", Ok("none: this version computes on the CPU".into())));
         findings
@@ -46,7 +56,10 @@ impl Check {
     }
 
     fn settings(&self, log: &LogArgs) -> anyhow::Result<String> {
-        let settings = self.worker.check(log)?;
+        let settings = match &self.embedded {
+            Some(_) => self.worker.check(log)?,
+            None => self.worker.check_with(&self.servers, log)?.0,
+        };
         if let Some(folder) = &settings.data_path {
             writable(folder).context("DATA_PATH")?;
         }
@@ -59,6 +72,21 @@ impl Check {
             seconds(settings.run_timeout),
             seconds(settings.drain)
         ))
+    }
+
+    /// Each of the servers; none while a setting is wrong.
+    fn reach(&self, log: &LogArgs) -> Vec<Finding> {
+        let Ok((_, servers)) = self.worker.check_with(&self.servers, log) else { return Vec::new() };
+        let asked = super::block_on(async {
+            let servers = Servers::connect(&servers).await?;
+            Ok(servers.check().await)
+        });
+        match asked {
+            Err(error) => vec![("servers", Err(error))],
+            Ok(answers) => {
+                answers.into_iter().map(|(name, answer)| (name, answer.map_err(anyhow::Error::from))).collect()
+            }
+        }
     }
 }
 

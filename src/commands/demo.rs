@@ -7,7 +7,7 @@ mod comparison;
 
 mod frame;
 
-use super::run;
+use super::run::{self, Ground};
 use super::{Usage, block_on, write_output};
 use crate::config::Settings;
 use crate::model::result::AnalysisResult;
@@ -74,8 +74,6 @@ async fn show(folder: PathBuf) -> anyhow::Result<ExitCode> {
     for run_type in RunType::ALL {
         workspace.enqueue(&analysis_id, run_type).await?;
     }
-    let mut stores = workspace.stores();
-    stores.statuses = Arc::new(Told { inner: stores.statuses, started });
     let settings = Settings { sleep_time: Duration::from_millis(50), ..Settings::default() };
     // A fault of the machine is to be seen at once, not waited out.
     let options = WorkerOptions {
@@ -83,7 +81,9 @@ async fn show(folder: PathBuf) -> anyhow::Result<ExitCode> {
         patience: Duration::from_secs(2),
         ..run::options(&settings)
     };
-    run::work(&workspace, stores, &settings, options).await?;
+    let mut ground = Ground::in_folder(&workspace, &settings).await?;
+    ground.stores.statuses = Arc::new(Told { inner: ground.stores.statuses, started });
+    run::work(ground, &settings, options).await?;
 
     let results = results(&workspace, &structure_id, &analysis_id).await?;
     let comparison = Comparison::new(&frame::chain().modes(), &results[1].modes, &results[2].modes);

@@ -1,8 +1,12 @@
 //! `run`: the daemon.
 
-use super::{Hung, Usage, block_on, queue};
-use crate::config::{self, LogArgs, Settings, WorkerArgs};
+use super::{Hung, block_on, queue};
+use crate::config::{self, LogArgs, ServerArgs, Settings, WorkerArgs};
+use crate::http::{self, AskWaiting, Sources};
 use crate::stores::embedded::Embedded;
+use crate::stores::mongo::Mongo;
+use crate::stores::names::Names;
+use crate::stores::servers::{ServerSettings, Servers};
 use crate::stores::{RunQueue, Stores};
 use crate::worker::{Execute, Heart, Shutdown, Summary, Worker, WorkerOptions};
 use anyhow::Context;
@@ -13,6 +17,8 @@ use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
+  oma-worker run
+      on the servers that MONGODB_*, MYSQL_*, AWS_* and KAFKA_* name; `oma-worker check` says whether they are reached
   oma-worker run --embedded ./workspace
       works until SIGTERM or Ctrl-C; a run that is at work then goes back into the queue
   oma-worker run --embedded ./workspace --exit-when-idle 10
@@ -20,7 +26,7 @@ Examples:
   SLEEP_TIME=1 OMA_LOG=debug oma-worker run --embedded ./workspace --once
       one run, told in detail
 
-Any number of workers may share one workspace. Settings may stand in the environment or in a .env file; empty means unset.";
+Any number of workers may share one queue. Settings may stand in the environment or in a .env file; empty means unset.";
 
 /// Work off queued runs until told to stop
 #[derive(Debug, clap::Args)]
@@ -37,6 +43,8 @@ pub(super) struct Run {
     exit_when_idle: Option<Duration>,
     #[command(flatten)]
     worker: WorkerArgs,
+    #[command(flatten)]
+    servers: ServerArgs,
 }
 
 fn idle(text: &str) -> Result<Duration, String> {
@@ -45,28 +53,33 @@ fn idle(text: &str) -> Result<Duration, String> {
 }
 
 impl Run {
-    /// Everything that can be wrong before a store is opened.
-    pub(super) fn check(&self, log: &LogArgs) -> anyhow::Result<Settings> {
-        let settings = self.worker.check(log)?;
-        if self.embedded.is_none() {
-            let text = "this version works on an embedded workspace only, stores on servers are not built in yet; \
-                        name a folder: oma-worker run --embedded DIR";
-            return Err(Usage(text.into()).into());
+    /// Everything that can be wrong before a store is opened; the servers' settings where they are needed.
+    pub(super) fn check(&self, log: &LogArgs) -> anyhow::Result<(Settings, Option<ServerSettings>)> {
+        match self.embedded {
+            Some(_) => Ok((self.worker.check(log)?, None)),
+            None => {
+                let (settings, servers) = self.worker.check_with(&self.servers, log)?;
+                Ok((settings, Some(servers)))
+            }
         }
-        Ok(settings)
     }
 
     pub(super) fn execute(self, log: &LogArgs) -> anyhow::Result<ExitCode> {
-        let settings = self.check(log)?;
+        let (settings, servers) = self.check(log)?;
         for line in config::unknown_variables() {
             tracing::warn!("{line}");
         }
-        let folder = self.embedded.unwrap_or_default();
         let options = WorkerOptions { once: self.once, exit_when_idle: self.exit_when_idle, ..options(&settings) };
         block_on(async {
-            let workspace = queue::open(&folder).await?;
-            tracing::info!(workspace = %folder.display(), worker = options.worker_id, "worker starts");
-            let summary = work(&workspace, workspace.stores(), &settings, options).await?;
+            let ground = match &servers {
+                Some(servers) => Ground::on_servers(servers, &settings).await?,
+                None => {
+                    let workspace = queue::open(&self.embedded.unwrap_or_default()).await?;
+                    Ground::in_folder(&workspace, &settings).await?
+                }
+            };
+            tracing::info!(stores = ground.told, worker = options.worker_id, "worker starts");
+            let summary = work(ground, &settings, options).await?;
             tracing::info!(counts = ?summary.counts, "worker ends");
             if summary.hung {
                 return Err(Hung("a run makes no progress and does not stop; start the worker anew".into()).into());
@@ -91,24 +104,80 @@ pub(super) fn options(settings: &Settings) -> WorkerOptions {
     }
 }
 
-/// The worker's loop on a workspace, with heartbeats on a thread and a connection of their own, until the options or
-/// a signal end it. `stores` are the workspace's, perhaps with something around them.
-pub(super) async fn work(
-    workspace: &Embedded,
-    stores: Stores,
-    settings: &Settings,
-    options: WorkerOptions,
-) -> anyhow::Result<Summary> {
-    let folder = workspace.folder().to_owned();
-    let data_path = settings.data_path.clone().unwrap_or_else(|| folder.join("data"));
+/// What a worker works on: the six ports, and heartbeats with a thread and a connection of their own.
+pub(super) struct Ground {
+    pub(super) stores: Stores,
+    names: Names,
+    data_path: PathBuf,
+    heart: Heart,
+    waiting: AskWaiting,
+    /// What the log says of it.
+    told: String,
+}
+
+impl Ground {
+    pub(super) async fn in_folder(workspace: &Embedded, settings: &Settings) -> anyhow::Result<Ground> {
+        let folder = workspace.folder().to_owned();
+        let told = folder.display().to_string();
+        let data_path = settings.data_path.clone().unwrap_or_else(|| folder.join("data"));
+        let open = move || async move {
+            let queue: Arc<dyn RunQueue> = Embedded::open(&folder).await?.stores().queue;
+            Ok(queue)
+        };
+        let heart = Heart::on_own_thread(open).await.context("heartbeats")?;
+        let (stores, names, asked) = (workspace.stores(), workspace.names().clone(), workspace.clone());
+        let waiting: AskWaiting = Arc::new(move || {
+            let workspace = asked.clone();
+            Box::pin(async move { workspace.waiting().await })
+        });
+        Ok(Ground { stores, names, data_path, heart, waiting, told })
+    }
+
+    async fn on_servers(servers: &ServerSettings, settings: &Settings) -> anyhow::Result<Ground> {
+        let clients = Servers::connect(servers).await?;
+        let (mongodb, names) = (servers.mongodb.clone(), servers.names.clone());
+        let connect = move || async move {
+            let queue: Arc<dyn RunQueue> = Arc::new(Mongo::connect(&mongodb, &names).await?);
+            Ok(queue)
+        };
+        let heart = Heart::on_own_thread(connect).await.context("heartbeats")?;
+        let mongo = clients.mongo.clone();
+        tokio::spawn(async move {
+            if let Err(error) = mongo.make_indexes().await {
+                tracing::warn!(error = %error, "the queue has no indexes of ours, claims may be slow");
+            }
+        });
+        let told = format!(
+            "MongoDB {}, MySQL {}, S3 {}, Kafka {}",
+            servers.mongodb.domain,
+            servers.mysql.host,
+            servers.s3.endpoint.as_deref().unwrap_or(&servers.s3.region),
+            servers.kafka.broker
+        );
+        let data_path = settings.data_path.clone().unwrap_or_default();
+        let asked = clients.mongo.clone();
+        let waiting: AskWaiting = Arc::new(move || {
+            let mongo = asked.clone();
+            Box::pin(async move { mongo.waiting().await })
+        });
+        Ok(Ground { stores: clients.stores(), names: servers.names.clone(), data_path, heart, waiting, told })
+    }
+}
+
+/// The worker's loop, until the options or a signal end it.
+pub(super) async fn work(ground: Ground, settings: &Settings, options: WorkerOptions) -> anyhow::Result<Summary> {
+    let Ground { stores, names, data_path, heart, waiting, .. } = ground;
     std::fs::create_dir_all(&data_path).with_context(|| format!("DATA_PATH: {}", data_path.display()))?;
-    let heart = Heart::on_own_thread(move || async move {
-        let queue: Arc<dyn RunQueue> = Embedded::open(&folder).await?.stores().queue;
-        Ok(queue)
-    });
-    let heart = heart.await.context("heartbeats")?;
-    let names = workspace.names().clone();
     let execute = Execute::new(stores.clone(), names, &data_path, SPOOL_LIMIT, settings.string_paths);
     let shutdown = Shutdown::on_signals().context("the process cannot be told of signals")?;
-    Ok(Worker::new(stores, heart, options, Arc::new(execute)).run(shutdown).await)
+    let queue = stores.queue.clone();
+    let worker = Worker::new(stores, heart, options, Arc::new(execute));
+    if let Some(address) = settings.http_addr {
+        let metrics = http::record().context("figures cannot be recorded")?;
+        let listener = http::bind(address).await.with_context(|| format!("OMA_HTTP_ADDR: {address}"))?;
+        let sources = Sources { vitals: worker.vitals(), shutdown: shutdown.clone(), queue, waiting };
+        tracing::info!(address = ?listener.local_addr(), "HTTP is served");
+        tokio::spawn(http::serve(listener, sources, metrics));
+    }
+    Ok(worker.run(shutdown).await)
 }

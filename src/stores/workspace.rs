@@ -3,7 +3,7 @@
 
 use super::documents::{Analysis, Id, QueueDocument};
 use super::embedded::Embedded;
-use super::{StoreError, StoreResult, transitions};
+use super::{StoreError, StoreResult, Waiting, transitions};
 use crate::model::channel::Channel;
 use crate::model::run::{RunType, Status, StatusMessage};
 use serde_json::{Value, json};
@@ -138,6 +138,18 @@ impl Embedded {
     pub async fn queue_documents(&self) -> StoreResult<Vec<QueueDocument>> {
         let all = self.database.all(&self.names.queue).await?;
         Ok(all.into_iter().map(|(id, body)| QueueDocument::from_body(id, body)).collect())
+    }
+
+    /// What waits in the queue.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the workspace cannot be read.
+    pub async fn waiting(&self) -> StoreResult<Waiting> {
+        let documents = self.queue_documents().await?;
+        let queued: Vec<_> = documents.iter().filter(|document| document.has_status(Status::Queued)).collect();
+        let fences: Vec<i64> = documents.iter().flat_map(|d| &d.worker.unsent).map(|entry| entry.fence).collect();
+        let (oldest, lowest) = (queued.first().map(|document| &document.id), fences.iter().min().copied());
+        Ok(Waiting::of(jiff::Timestamp::now(), queued.len() as u64, oldest, fences.len() as u64, lowest))
     }
 
     /// The dead letters, `{document, reason}` by the id of the document.

@@ -1,19 +1,27 @@
 //! Broadcasts that abort the run at work.
 
+use super::Vitals;
 use super::retry::Retry;
 use crate::stores::Aborts;
 use crate::stores::documents::Id;
 use futures::StreamExt;
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// Which analysis is at work and how to abort it: the meeting point of the listener and the run loop.
-#[derive(Default)]
 pub(crate) struct AtWork {
-    current: Mutex<Option<(Id, CancellationToken)>>,
-    ignored: Mutex<u64>,
+    current: Mutex<Option<Current>>,
+    vitals: Arc<Vitals>,
+}
+
+struct Current {
+    analysis_id: Id,
+    aborted: CancellationToken,
+    /// When the first abort came.
+    since: Option<Instant>,
 }
 
 /// An analysis at work; dropping it ends that.
@@ -31,35 +39,39 @@ impl Watch<'_> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.at_work.current.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let current = self.at_work.current.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(since) = current.and_then(|current| current.since) {
+            metrics::histogram!("oma_abort_seconds").record(since.elapsed().as_secs_f64());
+        }
     }
 }
 
 impl AtWork {
+    /// Nothing is at work yet; `vitals` count what is ignored.
+    pub(crate) fn new(vitals: Arc<Vitals>) -> AtWork {
+        AtWork { current: Mutex::default(), vitals }
+    }
+
     /// From now on a broadcast for this analysis counts.
     pub(crate) fn watch(&self, analysis_id: &Id) -> Watch<'_> {
         let aborted = CancellationToken::new();
-        let entry = Some((analysis_id.clone(), aborted.clone()));
+        let entry = Some(Current { analysis_id: analysis_id.clone(), aborted: aborted.clone(), since: None });
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = entry;
         Watch { at_work: self, aborted }
-    }
-
-    /// Broadcasts so far that concerned no run at work here.
-    pub(crate) fn ignored(&self) -> u64 {
-        *self.ignored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes one payload, whatever is in it.
     fn receive(&self, payload: &[u8]) {
         let wanted = aborted_analysis(payload);
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*current {
-            Some((analysis_id, aborted)) if wanted.as_ref() == Some(analysis_id) => {
-                tracing::info!(%analysis_id, "abort received");
-                aborted.cancel();
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *current {
+            Some(current) if wanted.as_ref() == Some(&current.analysis_id) => {
+                tracing::info!(analysis_id = %current.analysis_id, "abort received");
+                current.since.get_or_insert_with(Instant::now);
+                current.aborted.cancel();
             }
             _ => {
-                *self.ignored.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                self.vitals.counts.lock().unwrap_or_else(PoisonError::into_inner).broadcasts_ignored += 1;
                 tracing::debug!(bytes = payload.len(), ?wanted, "broadcast ignored");
             }
         }
@@ -71,6 +83,9 @@ fn aborted_analysis(payload: &[u8]) -> Option<Id> {
     let message: Value = serde_json::from_slice(payload).ok()?;
     Id::from_value(message.get("analysis_id")?)
 }
+
+/// An abort has a second to take effect, and half of it may pass unheard.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Feeds `at_work` for ever; `ready` hears of the first subscription. A subscription that ends is renewed.
 pub(crate) async fn listen(aborts: Arc<dyn Aborts>, at_work: Arc<AtWork>, retry: Retry, ready: oneshot::Sender<()>) {
@@ -91,7 +106,7 @@ pub(crate) async fn listen(aborts: Arc<dyn Aborts>, at_work: Arc<AtWork>, retry:
                         }
                         Err(error) => {
                             tracing::warn!(error = %error, "broadcasts are not to be read for now");
-                            tokio::time::sleep(retry.wait(failures)).await;
+                            tokio::time::sleep(retry.wait(failures).min(LONGEST_PAUSE)).await;
                             failures += 1;
                         }
                     }
@@ -100,7 +115,7 @@ pub(crate) async fn listen(aborts: Arc<dyn Aborts>, at_work: Arc<AtWork>, retry:
             }
             Err(error) => tracing::warn!(error = %error, "cannot subscribe to broadcasts"),
         }
-        tokio::time::sleep(retry.wait(failures)).await;
+        tokio::time::sleep(retry.wait(failures).min(LONGEST_PAUSE)).await;
         failures += 1;
     }
 }
@@ -122,7 +137,7 @@ mod tests {
 
     #[test]
     fn junk_aborts_nothing_and_is_counted() {
-        let at_work = AtWork::default();
+        let at_work = AtWork::new(Arc::default());
         let watch = at_work.watch(&Id::from(ID));
         let megabyte = vec![b'{'; 1 << 20];
         let deep = "[".repeat(100_000);
@@ -143,13 +158,13 @@ mod tests {
         for payload in junk {
             at_work.receive(payload);
         }
-        assert_eq!(at_work.ignored(), 12);
+        assert_eq!(at_work.vitals.counts().broadcasts_ignored, 12);
         assert!(!watch.aborted().is_cancelled());
     }
 
     #[test]
     fn only_the_analysis_at_work_is_aborted() {
-        let at_work = AtWork::default();
+        let at_work = AtWork::new(Arc::default());
         let payload = format!(r#"{{"analysis_id": "{ID}"}}"#);
         at_work.receive(payload.as_bytes());
         let watch = at_work.watch(&Id::from(ID));
@@ -158,6 +173,6 @@ mod tests {
         assert!(watch.aborted().is_cancelled());
         drop(watch);
         at_work.receive(payload.as_bytes());
-        assert_eq!(at_work.ignored(), 2);
+        assert_eq!(at_work.vitals.counts().broadcasts_ignored, 2);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::fault::{Fault, classify};
 use super::inputs::{self, Input, Source};
-use super::retry::Retry;
+use super::retry::{Retry, bounded};
 use super::spool::Spool;
 use super::{Compute, ComputedResult, Job};
 use crate::model::channel::Channel;
@@ -118,10 +118,14 @@ impl Execute {
         let body = &job.analysis.body;
         let parameters = Parameters::from_parts(&body["preprocessing"], &body["fdd"], &body["ssi"])?;
         let (period_start, period_end) = (moment(body, "start")?, moment(body, "end")?);
-        let structure = self.structure(&job).await?;
-        let channels = self.channels(&structure).await?;
         control.progress("inputs", 0.0);
-        let inputs = inputs::find(self, &structure, &channels, period_start, period_end, &control).await?;
+        let find = async {
+            let structure = self.structure(&job).await?;
+            let channels = self.channels(&structure).await?;
+            let inputs = inputs::find(self, &structure, &channels, period_start, period_end, &control).await?;
+            Ok((channels, inputs))
+        };
+        let (channels, inputs) = unless_stopped(&control, find).await?;
         let request = Request {
             run_type: job.run_type,
             analysis_id: Some(job.key.analysis_id.to_string()),
@@ -138,6 +142,12 @@ impl Execute {
         let mut result = outcome.result;
         result.analysis_id = Some(job.key.analysis_id.to_string());
         result.cache_key = cache_key;
+        for (stage, seconds) in &result.provenance.seconds {
+            metrics::histogram!("oma_stage_seconds", "stage" => stage.clone()).record(*seconds);
+        }
+        let fallback = if result.provenance.fallback_reason.is_some() { "yes" } else { "no" };
+        let backend = result.provenance.backend.clone();
+        metrics::counter!("oma_backend_runs_total", "backend" => backend, "fallback" => fallback).increment(1);
         Ok(ComputedResult { document: serde_json::to_value(result).map_err(ExecuteError::Encode)? })
     }
 
@@ -153,7 +163,7 @@ impl Execute {
         let folder = self.work_folder()?;
         request.files = inputs.iter().map(|input| self.raw_file(input)).collect();
         let cached = folder.path().join("cached.parquet");
-        if self.get(&self.names.cache_bucket, cache_key, &cached).await?.is_some() {
+        if unless_stopped(control, async { Ok(self.is_cached(cache_key, &cached).await) }).await? {
             match self.run(request.clone(), Some(cached), folder.path(), control).await {
                 Ok(outcome) => return Ok((outcome, Some(cache_key.to_owned()))),
                 // A damaged record is a miss.
@@ -161,18 +171,32 @@ impl Execute {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.download(inputs, control).await?;
+        unless_stopped(control, self.download(inputs, control)).await?;
         let outcome = self.run(request, None, folder.path(), control).await?;
         let Some(file) = &outcome.cache_file else { return Ok((outcome, None)) };
-        let stored = self.put(&self.names.cache_bucket, cache_key, file).await;
-        match stored {
+        let put = async { Ok(self.put(&self.names.cache_bucket, cache_key, file).await) };
+        match unless_stopped(control, put).await? {
             Ok(_) => Ok((outcome, Some(cache_key.to_owned()))),
             Err(error) => {
-                // The cache saves time and nothing else: whoever misses the record makes it.
                 tracing::warn!(cache_key, error = %error, "record not cached");
                 let mut outcome = outcome;
                 outcome.result.provenance.warnings.push(format!("the preprocessed record was not cached: {error}"));
                 Ok((outcome, None))
+            }
+        }
+    }
+
+    /// Brings the cached record to `path`, if it is to be had. The cache saves time, so little time is spent on one that
+    /// cannot be read: whoever misses the record makes it.
+    async fn is_cached(&self, cache_key: &str, path: &Path) -> bool {
+        let (objects, bucket) = (self.stores.objects.clone(), self.names.cache_bucket.clone());
+        let (key, target) = (cache_key.to_owned(), path.to_owned());
+        let get = async move { objects.get(&bucket, &key, &target).await };
+        match bounded("get the cached record", TRANSFER_TIMEOUT, get).await {
+            Ok(found) => found.is_some(),
+            Err(error) => {
+                tracing::warn!(cache_key, error = %error, "cached record not read, it is made anew");
+                false
             }
         }
     }
@@ -315,6 +339,19 @@ impl Execute {
 impl Compute for Execute {
     async fn compute(&self, job: Job, control: Control) -> Result<ComputedResult, Fault> {
         self.execute(job, control).await.map_err(classify)
+    }
+}
+
+/// Waits for stores, for as long as they may take, but no longer than until the run is told to stop. A call that is on
+/// its way then comes to its end unheard.
+async fn unless_stopped<T>(
+    control: &Control,
+    work: impl Future<Output = Result<T, ExecuteError>>,
+) -> Result<T, ExecuteError> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = control.token().cancelled() => Err(Cancelled.into()),
     }
 }
 

@@ -37,6 +37,11 @@ impl Heart {
         Heart { queue, runtime: Handle::current(), _thread: None }
     }
 
+    /// Runs `pulse` where the heartbeats come from, for as long as they may.
+    pub(crate) fn pulse(&self, pulse: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(pulse);
+    }
+
     /// A heart on a thread of its own, with a connection that `open` makes in that thread's runtime.
     ///
     /// # Errors
@@ -195,11 +200,12 @@ async fn beat(queue: Arc<dyn RunQueue>, shared: Arc<Shared>) {
     loop {
         tokio::time::sleep_until(next).await;
         let _turn = shared.turn.lock().await;
-        let began = Instant::now();
+        let (due, began) = (next, Instant::now());
         next = began + quarter;
         let (own, for_heartbeat) = (shared.own(), queue.clone());
         match bounded("heartbeat", quarter, async move { for_heartbeat.heartbeat(&own).await }).await {
             Ok(true) => {
+                metrics::histogram!("oma_heartbeat_lag_seconds").record((Instant::now() - due).as_secs_f64());
                 shared.confirmed.send_replace(began);
             }
             Ok(false) => match judge(&queue, &shared, quarter).await {

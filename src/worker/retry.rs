@@ -31,11 +31,22 @@ pub(crate) async fn bounded<T: Send + 'static>(
     limit: Duration,
     operation: impl Future<Output = StoreResult<T>> + Send + 'static,
 ) -> StoreResult<T> {
-    match tokio::time::timeout(limit, tokio::spawn(operation)).await {
+    let began = Instant::now();
+    let answer = match tokio::time::timeout(limit, tokio::spawn(operation)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(died)) => Err(StoreError::new(StoreErrorKind::Unavailable, doing, died.to_string())),
         Err(_) => Err(StoreError::timeout(doing, limit)),
-    }
+    };
+    let outcome = match answer.as_ref().map_err(|error| error.kind) {
+        Ok(_) => "ok",
+        Err(StoreErrorKind::Unavailable) => "unavailable",
+        Err(StoreErrorKind::Timeout) => "timeout",
+        Err(StoreErrorKind::Local) => "local",
+        Err(StoreErrorKind::Invalid) => "invalid",
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    metrics::histogram!("oma_operation_seconds", "operation" => doing, "outcome" => outcome).record(seconds);
+    answer
 }
 
 /// How calls are bounded and repeated; clones share the source of jitter.
@@ -99,7 +110,8 @@ impl Retry {
                 Err(error) => error,
             };
             let wait = self.wait(failures);
-            if !error.is_transient() || started.elapsed() + wait > self.patience {
+            let is_worth_it = error.is_transient() && error.kind != StoreErrorKind::Local;
+            if !is_worth_it || started.elapsed() + wait > self.patience {
                 return Err(error);
             }
             tracing::debug!(doing, failures, error = %error, "call failed, is repeated");

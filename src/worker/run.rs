@@ -2,7 +2,7 @@
 
 use super::lease::{End, Heart, Lease};
 use super::retry::Retry;
-use super::{Counts, Shutdown, WorkerOptions};
+use super::{Counts, Shutdown, Vitals, WorkerOptions};
 use crate::model::run::{Status, StatusMessage};
 use crate::stores::documents::{Analysis, AnalysisKey, Claimant, Id, Outcome, Own, QueueDocument};
 use crate::stores::{Mark, RunQueue, StoreError, StoreResult, Stores};
@@ -59,7 +59,7 @@ pub(crate) struct Context {
     pub(crate) heart: Heart,
     pub(crate) options: Arc<WorkerOptions>,
     pub(crate) retry: Retry,
-    pub(crate) counts: Arc<Mutex<Counts>>,
+    pub(crate) vitals: Arc<Vitals>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -70,7 +70,7 @@ pub(crate) const LEAVE_GRACE: Duration = Duration::from_secs(5);
 impl Context {
     /// Counts something.
     pub(crate) fn count(&self, change: impl FnOnce(&mut Counts)) {
-        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.vitals.counts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Who claims here.

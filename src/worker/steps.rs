@@ -130,6 +130,9 @@ impl Workbench {
         settle::settle(run, &outcome).await?;
         let status = outcome.status;
         tracing::info!(document = %run.id(), analysis = %run.key.analysis_id, %status, "run ended");
+        // A word that is no type of ours would make a label of whatever somebody wrote.
+        let run_type = RunType::from_str(&run.run_type).map_or("unknown", RunType::as_str);
+        metrics::counter!("oma_runs_total", "type" => run_type, "outcome" => status.as_str()).increment(1);
         run.context.count(|counts| match status {
             Status::Done => counts.done += 1,
             Status::Aborted => counts.aborted += 1,

@@ -45,6 +45,7 @@ pub(crate) async fn supervise(
     let token = CancellationToken::new();
     let progress = Progress::new();
     let control = Control::new(token.clone(), progress.reporter());
+    let _shown = run.context.vitals.show(run, job.attempt, &progress);
     let started = Instant::now();
     let mut computation = AbortOnDropHandle::new(tokio::spawn(async move { compute.compute(job, control).await }));
     let mut reports = tokio::time::interval((run.lease.length() / 4).max(Duration::from_millis(1)));
@@ -76,6 +77,7 @@ pub(crate) async fn supervise(
                 }
             }
             _ = reports.tick() => {
+                run.context.vitals.looped();
                 if progress.moved_at() != reported && stop.is_none() && run.lease.is_sure() {
                     reported = progress.moved_at();
                     report(run, &progress);

@@ -302,8 +302,8 @@ mod settings {
     }
 
     #[test]
-    fn without_a_workspace_the_worker_says_what_it_can_do() {
-        Shell::new().fails("run", 2, &["--embedded", "servers"]);
+    fn without_servers_the_worker_asks_for_each_setting_and_names_the_way_without() {
+        Shell::new().fails("run", 2, &["MONGODB_DOMAIN is not set", "DATA_PATH is not set", "--embedded DIR"]);
     }
 }
 

@@ -6,6 +6,7 @@
 mod analyses;
 mod others;
 mod queue;
+mod servers;
 
 use crate::support::memory_stores::{Event, Memory};
 use async_trait::async_trait;
@@ -34,6 +35,8 @@ trait Bench: Send + Sync {
     async fn dead(&self) -> Vec<(Id, Value)>;
     async fn messages(&self) -> Vec<StatusMessage>;
     async fn broadcast(&self, payload: &[u8]);
+    /// Leaves nothing behind.
+    async fn remove(&self) {}
 }
 
 struct EmbeddedBench {
@@ -204,7 +207,9 @@ macro_rules! contract_suite {
             $($(
                 #[tokio::test]
                 async fn $clause() {
-                    super::$group::$clause(&$fresh().await).await;
+                    let bench = $fresh().await;
+                    super::$group::$clause(&bench).await;
+                    super::Bench::remove(&bench).await;
                 }
             )*)*
         }
@@ -213,6 +218,7 @@ macro_rules! contract_suite {
 
 contract_suite!(embedded, super::EmbeddedBench::fresh);
 contract_suite!(memory, super::MemoryBench::fresh);
+contract_suite!(on_servers, super::servers::ServersBench::fresh);
 
 const LEASE: i64 = 60_000;
 

@@ -5,6 +5,7 @@
 mod raw_files;
 mod support;
 
+mod aborts; // aborts over the real broker
 mod architecture; // the arrows between the rooms, and the length of a file
 mod automatic; // automatic modes on records with known truth
 mod cache; // the preprocessed record's file
@@ -16,11 +17,17 @@ mod dialects; // every dialect of text, each with every other
 mod efdd; // damping from spectra
 mod faults; // one fault at a time: shutdown, panics, standstill, poison
 mod field_records; // measured records as loggers leave them
+mod http; // the answers of a worker process over a real socket
 mod ingest; // raw files of every kind → samples, or one clear error
+mod platform; // worker processes on the real servers, as the platform runs them
 mod preprocess; // calibrate, detrend, filter, decimate; decimated views
 mod processes; // two real worker processes, kill -9 at random moments
 mod protocol; // the write protocol under every fault that there is, on a paused clock
 mod reference; // CPU sums and SSI against textbook forms and against other packages' figures
 mod report; // the page
+mod server_faults; // real servers and workers that die or stand still
+mod settings; // `check` with one thing wrong at a time; secrets
+mod throughput; // many small runs, and a long queue
+mod transfers; // large objects, and answers that break
 mod uncertainty; // derivatives against central differences
 mod wire; // documents of earlier versions

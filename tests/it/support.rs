@@ -10,5 +10,15 @@ pub(crate) mod memory_stores;
 pub(crate) mod naive;
 /// What must be true after any history.
 pub(crate) mod oracle;
+/// Real servers that belong to one test.
+pub(crate) mod own_servers;
+/// What the platform does around a worker.
+pub(crate) mod platform;
+/// The change stream of a queue.
+pub(crate) mod queue_watch;
 /// Measured and simulated records outside the project.
 pub(crate) mod real_data;
+/// A way to an S3 store on which answers go wrong.
+pub(crate) mod s3_proxy;
+/// The real servers, each test with names of its own on them.
+pub(crate) mod servers;

@@ -1,12 +1,12 @@
 //! [`Objects`] in a folder: a file an object, `<bucket>/<key>`; the etag is the content's SHA-256.
 
 use super::Embedded;
-use crate::stores::{ObjectInfo, Objects, Page, StoreError, StoreResult};
+use crate::stores::{ObjectInfo, Objects, Page, StoreError, StoreResult, check_key};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// Objects in one answer of a listing, as S3 has it.
 const PAGE: usize = 1000;
@@ -14,10 +14,9 @@ const PAGE: usize = 1000;
 impl Embedded {
     /// Where an object lies. A key that would lead out of its bucket is refused.
     fn object_path(&self, bucket: &str, key: &str) -> StoreResult<PathBuf> {
-        let plain = |path: &str| Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-        if key.is_empty() || !plain(key) || bucket.is_empty() || !plain(bucket) {
-            return Err(StoreError::invalid(format!("find object {bucket}/{key}"), "key is no plain relative path"));
-        }
+        let doing = format!("find object {bucket}/{key}");
+        check_key(&doing, bucket)?;
+        check_key(&doing, key)?;
         Ok(self.objects_folder().join(bucket).join(key))
     }
 }

@@ -1,0 +1,70 @@
+//! The worker's HTTP answers, over a real socket.
+
+use crate::support::platform::{Platform, WorkerProcess, wait_until};
+use mongodb::bson::doc;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Status and body.
+async fn get(worker: &WorkerProcess, path: &str) -> Option<(u16, String)> {
+    let said = worker.said();
+    let address = said.split("address=Ok(").nth(1)?.split(')').next()?;
+    let mut socket = TcpStream::connect(address).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+#[tokio::test]
+async fn life_readiness_figures_and_the_run_are_told() {
+    let platform = Platform::fresh().await;
+    let analysis = platform.analysis(platform.structure, doc! {}).await;
+    let mut worker = platform.worker(&[("OMA_HTTP_ADDR", "127.0.0.1:0"), ("NO_COLOR", "1")]);
+    wait_until("the worker is ready", async || matches!(get(&worker, "/ready").await, Some((200, _)))).await;
+    assert_eq!(get(&worker, "/live").await.unwrap().0, 200);
+    let (code, status) = get(&worker, "/status").await.unwrap();
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!((code, &status["draining"], &status["run"]), (200, &Value::Bool(false), &Value::Null));
+
+    for run_type in ["PREPROCESSING", "FDD", "FDD-2"] {
+        platform.enqueue(analysis, run_type).await;
+    }
+    platform.queue_is_empty().await;
+    let status: Value = serde_json::from_str(&get(&worker, "/status").await.unwrap().1).unwrap();
+    assert_eq!((&status["counts"]["done"], &status["counts"]["error"]), (&2.into(), &1.into()), "{status}");
+    let (code, figures) = get(&worker, "/metrics").await.unwrap();
+    assert_eq!(code, 200);
+    for line in [
+        "oma_runs_total{type=\"PREPROCESSING\",outcome=\"DONE\"} 1",
+        "oma_runs_total{type=\"FDD\",outcome=\"DONE\"} 1",
+        "oma_runs_total{type=\"unknown\",outcome=\"ERROR\"} 1",
+        "oma_queue_depth 0",
+        "oma_messages_waiting 0",
+        "oma_documents_total{what=\"lost\"} 0",
+        "oma_stage_seconds_bucket{stage=\"ingest\",le=\"600\"} 2",
+        "oma_operation_seconds_count{operation=\"claim\",outcome=\"ok\"}",
+        "oma_backend_runs_total{backend=\"cpu\",fallback=\"no\"} 2",
+        "oma_build_info{version=\"",
+    ] {
+        assert!(figures.contains(line), "{line} is missing in\n{figures}");
+    }
+    assert!(!figures.contains(&analysis.to_hex()));
+
+    assert_eq!(worker.end().code(), Some(0));
+    platform.servers.remove().await;
+}
+
+#[tokio::test]
+async fn a_worker_without_its_queue_lives_but_is_not_ready() {
+    let platform = Platform::fresh().await;
+    let worker = platform.worker(&[("OMA_HTTP_ADDR", "127.0.0.1:0"), ("NO_COLOR", "1"), ("MONGODB_PORT", "1")]);
+    wait_until("the worker answers", async || get(&worker, "/ready").await.is_some()).await;
+    assert_eq!(get(&worker, "/ready").await.unwrap().0, 503);
+    assert_eq!(get(&worker, "/live").await.unwrap().0, 200);
+    assert_eq!(get(&worker, "/metrics").await.unwrap().0, 200);
+    platform.servers.remove().await;
+}

@@ -1,0 +1,238 @@
+//! Two workers on one queue while processes die or stand still, on servers of this test's own: workers, MongoDB, MySQL,
+//! the S3 store and the Kafka broker are killed or stopped at random moments, the store answers wrongly, a disk is full.
+//!
+//! Judged from outside, by what the databases, the buckets and the topic hold and by the change stream of the queue:
+//! every acknowledged queue insert is given exactly one outcome, the last message equals it, messages of an analysis are in order, no document is left,
+//! no result is lost, no object that a result names is missing. `scripts/faults` does each fault twenty times.
+
+use crate::support::flaky::Dice;
+use crate::support::own_servers::OwnServers;
+use crate::support::platform::{Platform, WorkerProcess, wait_until};
+use crate::support::queue_watch::QueueWatch;
+use crate::support::s3_proxy;
+use mongodb::bson::{Bson, doc, oid::ObjectId};
+use oma_worker::model::run::{RunType, Status, StatusMessage};
+use oma_worker::stores::servers::Servers;
+use serde_json::{Value, json};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// Short, so that what a dead worker leaves is soon taken over; longer than a server's usual stall.
+const LEASE: Duration = Duration::from_secs(4);
+/// Longer than any lease, and than what the clients' own time-outs would bridge.
+const STANDSTILL: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    WorkerKilled,
+    WorkerStopped,
+    ServerKilled(&'static str),
+    ServerStopped(&'static str),
+    BrokerDownForTheWholeRun,
+    StoreAnswersWrongly,
+    DiskFull,
+}
+
+const FAULTS: [Fault; 13] = [
+    Fault::WorkerKilled,
+    Fault::WorkerStopped,
+    Fault::ServerKilled("mongodb"),
+    Fault::ServerStopped("mongodb"),
+    Fault::ServerKilled("mysql"),
+    Fault::ServerStopped("mysql"),
+    Fault::ServerKilled("s3"),
+    Fault::ServerStopped("s3"),
+    Fault::ServerKilled("kafka"),
+    Fault::ServerStopped("kafka"),
+    Fault::BrokerDownForTheWholeRun,
+    Fault::StoreAnswersWrongly,
+    Fault::DiskFull,
+];
+
+struct Analysis {
+    id: ObjectId,
+    runs: Vec<RunType>,
+    queued: Vec<Bson>,
+}
+
+struct Scene<'a> {
+    platform: Platform,
+    servers: &'a OwnServers,
+    workers: [WorkerProcess; 2],
+    watch: QueueWatch,
+}
+
+fn worker(platform: &Platform, more: &[(&str, &str)]) -> WorkerProcess {
+    let lease = LEASE.as_secs().to_string();
+    let mut settings = vec![("OMA_LEASE_SECONDS", lease.as_str()), ("SLEEP_TIME", "0.1"), ("OMA_MAX_ATTEMPTS", "9")];
+    settings.extend(more);
+    platform.worker(&settings)
+}
+
+/// A worker that may write no file of more than 16 KiB, and so none of the raw ones.
+fn worker_without_room(platform: &Platform) -> WorkerProcess {
+    let lease = LEASE.as_secs().to_string();
+    let settings = [("OMA_LEASE_SECONDS", lease.as_str()), ("SLEEP_TIME", "0.1"), ("OMA_MAX_ATTEMPTS", "9")];
+    let mut command = Command::new("bash");
+    // Without the signal the write fails with an error, as on a full disk.
+    command.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" run", env!("CARGO_BIN_EXE_oma-worker")]);
+    platform.start(&mut command, &settings)
+}
+
+async fn queue_some(platform: &Platform, dice: &Dice) -> Vec<Analysis> {
+    let mut analyses = Vec::new();
+    for _ in 0..1 + dice.below(3) {
+        let id = platform.analysis(platform.structure, doc! {}).await;
+        let runs = RunType::ALL[..1 + dice.below(3)].to_vec();
+        let mut queued = Vec::new();
+        for run_type in &runs {
+            queued.push(platform.enqueue(id, run_type.as_str()).await);
+        }
+        analyses.push(Analysis { id, runs, queued });
+    }
+    analyses
+}
+
+impl Scene<'_> {
+    async fn fresh(servers: &OwnServers, fault: Fault) -> Scene<'_> {
+        let platform = Platform::on(servers.test(), 6000).await;
+        let proxy = s3_proxy::unreliable(&platform.servers.settings.s3).await;
+        let workers = match fault {
+            Fault::StoreAnswersWrongly => {
+                let endpoint = [("AWS_ENDPOINT_URL", proxy.as_str())];
+                [worker(&platform, &endpoint), worker(&platform, &endpoint)]
+            }
+            Fault::DiskFull => [worker_without_room(&platform), worker(&platform, &[])],
+            _ => [worker(&platform, &[]), worker(&platform, &[])],
+        };
+        let watch = QueueWatch::start(platform.servers.collection(&platform.servers.settings.names.queue).await).await;
+        Scene { platform, servers, workers, watch }
+    }
+
+    /// Does the harm, and undoes it.
+    async fn harm(&mut self, fault: Fault, dice: &Dice) {
+        sleep(dice.duration(Duration::from_millis(1500))).await;
+        match fault {
+            Fault::WorkerKilled => {
+                let victim = dice.below(2);
+                self.workers[victim].kill();
+                self.workers[victim] = worker(&self.platform, &[]);
+            }
+            Fault::WorkerStopped => {
+                let victim = &self.workers[dice.below(2)];
+                victim.signal("STOP");
+                sleep(LEASE + dice.duration(LEASE)).await;
+                victim.signal("CONT");
+            }
+            Fault::ServerKilled(name) => {
+                self.servers.signal(name, "KILL");
+                sleep(dice.duration(Duration::from_secs(3))).await;
+                self.servers.start(name);
+            }
+            Fault::ServerStopped(name) => {
+                self.servers.signal(name, "STOP");
+                sleep(STANDSTILL).await;
+                self.servers.signal(name, "CONT");
+            }
+            Fault::BrokerDownForTheWholeRun | Fault::StoreAnswersWrongly | Fault::DiskFull => {}
+        }
+    }
+
+    async fn round(&mut self, fault: Fault, dice: &Dice) -> usize {
+        if fault == Fault::BrokerDownForTheWholeRun {
+            self.servers.signal("kafka", "KILL");
+        }
+        let analyses = queue_some(&self.platform, dice).await;
+        self.harm(fault, dice).await;
+        if fault == Fault::BrokerDownForTheWholeRun {
+            let platform = &self.platform;
+            let all_ended = async || {
+                for analysis in &analyses {
+                    let body = platform.read_analysis(analysis.id).await;
+                    let last = body["status_by_type"][analysis.runs.last().unwrap().as_str()].clone();
+                    if !serde_json::from_value(last).is_ok_and(Status::is_terminal) {
+                        return false;
+                    }
+                }
+                true
+            };
+            wait_until("runs end without a broker", all_ended).await;
+            assert_ne!(self.platform.queue_length().await, 0, "messages wait in the queue");
+            self.servers.start("kafka");
+        }
+        self.platform.queue_is_empty().await;
+        let messages = self.platform.servers.messages().await;
+        for analysis in &analyses {
+            self.watch.judge(&analysis.queued).await;
+            self.judge(analysis, &messages).await;
+        }
+        analyses.iter().map(|analysis| analysis.runs.len()).sum()
+    }
+
+    /// What must be true of an analysis whose runs are through.
+    async fn judge(&self, analysis: &Analysis, messages: &[StatusMessage]) {
+        let body = self.platform.read_analysis(analysis.id).await;
+        let own: Vec<_> = messages.iter().filter(|message| message.document_id == analysis.id.to_hex()).collect();
+        let told = format!("{:?}", own.iter().map(|m| (&m.run_type, m.status)).collect::<Vec<_>>());
+        let mut rest = own.as_slice();
+        for run_type in &analysis.runs {
+            let end: Status = serde_json::from_value(body["status_by_type"][run_type.as_str()].clone()).unwrap();
+            assert_eq!(end, Status::Done, "{run_type} of {body}");
+            let length = rest.iter().take_while(|message| message.run_type == run_type.as_str()).count();
+            let (of_run, others) = rest.split_at(length);
+            let way: Vec<Status> =
+                of_run.iter().map(|message| message.status).take_while(|s| !s.is_terminal()).collect();
+            assert_eq!(way.first(), Some(&Status::Running), "{told}");
+            assert!(of_run.len() > way.len() && of_run[way.len()..].iter().all(|m| m.status == end), "{told}");
+            rest = others;
+            self.judge_result(&body["results"][run_type.as_str()]).await;
+        }
+        assert!(rest.is_empty(), "{told}");
+        assert_eq!(body["status"], json!(own.last().unwrap().status), "{told}");
+        assert_eq!(body["worker"]["queue_id"], Value::Null, "{body}");
+    }
+
+    /// The result is there, and so is the record that it names, whole.
+    async fn judge_result(&self, id: &Value) {
+        let settings = &self.platform.servers.settings;
+        let collection = format!("{}_{}", settings.names.results, self.platform.structure);
+        let results = self.platform.servers.documents(&collection).await;
+        let result = results.iter().find(|result| result["_id"] == *id);
+        let Some(result) = result else { panic!("result {id} is lost") };
+        if let Some(key) = result["cache_key"].as_str() {
+            let objects = Servers::connect(settings).await.unwrap().stores().objects;
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("record");
+            // A store that has just been started answers with errors for a while.
+            let is_there =
+                async || objects.get(&settings.names.cache_bucket, key, &path).await.is_ok_and(|o| o.is_some());
+            wait_until("the record that a result names is there", is_there).await;
+            oma_worker::ingest::cache::CachedRecord::open(&path).unwrap();
+        }
+    }
+}
+
+/// How often each fault is done: once, or OMA_FAULT_ROUNDS times; OMA_FAULT names a single one.
+fn rounds() -> usize {
+    std::env::var("OMA_FAULT_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap())
+}
+
+#[tokio::test]
+async fn whatever_dies_or_stands_still_nothing_is_lost() {
+    let wanted = std::env::var("OMA_FAULT").unwrap_or_default();
+    let dice = Dice::new(23);
+    let servers = OwnServers::up();
+    for fault in FAULTS.into_iter().filter(|fault| format!("{fault:?}").contains(&wanted)) {
+        let started = Instant::now();
+        let mut scene = Scene::fresh(&servers, fault).await;
+        let mut runs = 0;
+        for _ in 0..rounds() {
+            runs += scene.round(fault, &dice).await;
+        }
+        let queue = &scene.platform.servers.settings.names.queue;
+        let dead = scene.platform.servers.documents(&format!("{queue}_dead")).await;
+        assert!(dead.is_empty(), "{dead:?}");
+        eprintln!("{fault:?}: {} times, {runs} runs DONE, {:.0} s", rounds(), started.elapsed().as_secs_f64());
+    }
+}
