@@ -10,7 +10,7 @@
 use super::rows::hex;
 use crate::model::channel::Channel;
 use crate::model::record::{BLOCK_SAMPLES, Block, BlockSource, ReadError, Record, RecordInfo, Segment};
-use crate::model::result::{ChannelQuality, InputFile};
+use crate::model::result::{ChannelQuality, Clock, InputFile};
 use jiff::Timestamp;
 use parquet::basic::{Compression, Encoding, Repetition, Type as PhysicalType};
 use parquet::column::reader::get_typed_column_reader;
@@ -80,6 +80,9 @@ pub struct Description {
     pub warnings: Vec<String>,
     /// The raw files.
     pub inputs: Vec<InputFile>,
+    /// What was found of each sensor's times.
+    #[serde(default)]
+    pub clocks: Vec<Clock>,
 }
 
 impl Description {
