@@ -32,7 +32,7 @@ use quality::{Inspection, lesser_fault, noise_to_peers};
 use rayon::prelude::*;
 use statistics::{LineFits, Moments};
 use std::path::Path;
-use steps::{Lane, Steps, calibrate};
+use steps::{Lane, Steps, calibrate, integrated};
 
 /// More segments than this are no record to be analysed; it also bounds memory and the result document.
 const MAX_SEGMENTS: usize = 20_000;
@@ -431,13 +431,14 @@ fn write(
             clocks.iter().map(|clock| clock.channels.iter().filter_map(row).collect()).collect();
         warnings.extend(offsets.finish(&mut clocks, &rows));
     }
+    let integrals = parameters.integration.as_ref().map_or(0, |i| i.times as i32) - parameters.differentiation as i32;
     let description = Description {
         schema_version: SCHEMA_VERSION,
         sampling_rate_hz: raw.sampling_rate_hz() / factor as f64,
         start: raw.start(),
         samples: raw.samples().div_ceil(factor as u64),
         segments: segments.collect(),
-        channels: raw.channels().to_vec(),
+        channels: raw.channels().iter().map(|channel| integrated(channel, integrals)).collect(),
         quality,
         warnings,
         inputs: raw.inputs().to_vec(),

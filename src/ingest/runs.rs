@@ -39,6 +39,12 @@ impl Run {
         }
     }
 
+    /// By how much its stamps lie behind its first one's place on average, ns. Stamps that are rounded in one way have
+    /// it in common, so it is compared and not taken off.
+    pub(crate) fn phase(&self, interval: f64) -> f64 {
+        self.sum as f64 / self.rows as f64 - interval * (self.rows - 1) as f64 / 2.0
+    }
+
     /// Adds the next row, `time` ns after the first one.
     fn extend(&mut self, time: i128) {
         self.sum += time;
@@ -110,6 +116,7 @@ pub(crate) struct Tracker {
     /// Deviation up to which a row is the one that is due, ns.
     tolerance: f64,
     follow: f64,
+    phase: f64,
     /// Expected time of the last row, ns after `origin`.
     expected: f64,
     origin: Nanos,
@@ -124,8 +131,9 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
-    /// `interval`: between two rows, ns, to 1e-3; `quantum`: step of the stamps' rounding, ns.
-    pub(crate) fn new(interval: f64, quantum: f64) -> Tracker {
+    /// `interval`: between two rows, ns, to 1e-3; `quantum`: step of the stamps' rounding, ns; `phase`: by how much the
+    /// stamps lie behind the first one's time on average, ns.
+    pub(crate) fn new(interval: f64, quantum: f64, phase: f64) -> Tracker {
         // Where several rows share one rounded stamp, the stamp says no more than its own step: the first one may stand
         // for the first or the last of its rows, and the mean of the sawtooth takes a packet or two to be found.
         let coarse = quantum > 1.01 * interval;
@@ -133,6 +141,7 @@ impl Tracker {
             interval,
             tolerance: 0.5 * interval + if coarse { 1.25 * quantum } else { 0.0 },
             follow: if coarse { FOLLOW * interval / quantum } else { FOLLOW },
+            phase: phase.clamp(-quantum, quantum),
             expected: 0.0,
             origin: 0,
             open: false,
@@ -164,6 +173,7 @@ impl Tracker {
         if row == 0 {
             self.origin = stamp;
             self.begin(row, stamp);
+            self.expected = self.phase;
             return Ok(());
         }
         let Some(pending) = self.pending.take() else { return self.place(row, stamp) };
@@ -322,7 +332,7 @@ mod tests {
     const MS: Nanos = 1_000_000;
 
     fn followed(interval: f64, stamps: &[Nanos]) -> Result<PieceTimes, StampFault> {
-        let mut tracker = Tracker::new(interval, quantum(stamps));
+        let mut tracker = Tracker::new(interval, quantum(stamps), 0.0);
         stamps.iter().try_for_each(|stamp| tracker.push(*stamp))?;
         tracker.finish()
     }

@@ -285,10 +285,12 @@ impl Follower {
         };
         self.quantum = runs::quantum(&head);
         // Once over the head with the first guess tells the interval better; then for good.
-        let mut trial = Tracker::new(guess, self.quantum);
+        let mut trial = Tracker::new(guess, self.quantum, 0.0);
         let followed = head.iter().try_for_each(|&stamp| trial.push(stamp)).and_then(|()| trial.finish());
-        let interval = followed.ok().and_then(|times| common_interval(&times.runs)).unwrap_or(guess);
-        self.ways = Some((Ok(Tracker::new(interval, self.quantum)), Ok(UnevenTracker::new(interval))));
+        let runs = followed.map(|times| times.runs).unwrap_or_default();
+        let interval = common_interval(&runs).unwrap_or(guess);
+        let phase = runs.first().map_or(0.0, |run| run.phase(interval));
+        self.ways = Some((Ok(Tracker::new(interval, self.quantum, phase)), Ok(UnevenTracker::new(interval))));
         head.into_iter().for_each(|stamp| self.follow(stamp));
     }
 

@@ -60,7 +60,7 @@ impl TrackTimes {
     /// Time of the first row, its clock offset taken off, and its phase at an interval.
     fn begin(&self, interval: f64) -> (Nanos, f64) {
         let first = self.runs().next();
-        first.map_or((0, 0.0), |run| (run.first.saturating_sub(self.offset), phase(run, interval)))
+        first.map_or((0, 0.0), |run| (run.first.saturating_sub(self.offset), run.phase(interval)))
     }
 }
 
@@ -203,12 +203,6 @@ fn check_clocks(tracks: &[TrackTimes], period: (Option<Nanos>, Option<Nanos>)) -
         (None, Some(r)) if period != (None, None) => Err(IngestError::PeriodWithoutTime(r.name.clone())),
         _ => Ok(absolute.is_some()),
     }
-}
-
-/// By how much a run's stamps lie behind its first one's place on average, ns. Stamps that are rounded in one way
-/// have it in common, so it is compared and not taken off.
-fn phase(run: &Run, interval: f64) -> f64 {
-    run.sum as f64 / run.rows as f64 - interval * (run.rows - 1) as f64 / 2.0
 }
 
 /// A uniform axis: sample n at `anchor` + `phase` + n · `interval`, ns.
@@ -412,6 +406,6 @@ impl Axis {
     /// Where a run's first row lies, in samples.
     fn place(&self, track: &TrackTimes, run: &Run) -> f64 {
         let distance = run.first.saturating_sub(track.offset).saturating_sub(self.anchor) as f64;
-        (distance + phase(run, self.interval) - self.phase) / self.interval
+        (distance + run.phase(self.interval) - self.phase) / self.interval
     }
 }

@@ -63,12 +63,15 @@ enum Form {
     Binary { bytes: usize, big_endian: bool },
 }
 
-/// Whether a file begins like a universal file: a line with −1 alone.
+/// Whether a file begins like a universal file: with −1 in the first six columns, and below it the number of a dataset.
+/// A column of numbers may begin with −1 as well, but hardly in these places.
 pub(crate) fn is_universal(head: &[u8]) -> bool {
     let mut lines = head.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty());
     let (first, second) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-    let number = |line: &[u8]| line.trim_ascii().iter().take_while(|b| b.is_ascii_digit()).count();
-    first.trim_ascii() == b"-1" && (1..=5).contains(&number(second))
+    // Header, nodes, units, functions, trace lines, and the newer ones of the same.
+    let number = field(second, 0..6).parse().unwrap_or(0);
+    let is_dataset = matches!(number, 15 | 18 | 55 | 58 | 82 | 151 | 164 | 2400..=2477);
+    first.trim_ascii_end() == b"    -1" && is_dataset
 }
 
 impl UffFile {

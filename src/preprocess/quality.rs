@@ -125,10 +125,8 @@ impl Inspection {
         if self.count == 0 {
             self.origin = samples.first().copied().unwrap_or(0.0);
         }
-        if start != self.next {
-            self.before = [f64::NAN; 2];
-        }
-        self.next = start + samples.len() as u64;
+        self.bend(start, samples);
+        self.spread(start, samples);
         for (at, &sample) in (start..).zip(samples) {
             self.run = if sample == self.last { self.run + 1 } else { 1 };
             self.last = sample;
@@ -140,14 +138,6 @@ impl Inspection {
             self.top.push(sample);
             self.bottom.push(-sample);
             let value = sample - self.origin;
-            let part = (u128::from(at) * PARTS as u128 / u128::from(self.total.max(1))) as usize;
-            let part = &mut self.parts[part.min(PARTS - 1)];
-            *part = (part.0 + 1.0, part.1 + value, part.2 + value * value);
-            let bend = sample - 2.0 * self.before[1] + self.before[0];
-            if bend.is_finite() {
-                self.bends = (self.bends.0 + bend * bend, self.bends.1 + 1.0);
-            }
-            self.before = [self.before[1], sample];
             self.sum += value;
             self.squares += value * value;
             let bits = mix(at);
@@ -158,6 +148,42 @@ impl Inspection {
             }
         }
         self.count += samples.len() as u64;
+    }
+
+    /// Adds the second differences of unbroken samples.
+    fn bend(&mut self, start: u64, samples: &[f64]) {
+        let mut before = if start == self.next { self.before } else { [f64::NAN; 2] };
+        for &sample in samples {
+            let bend = sample - 2.0 * before[1] + before[0];
+            if bend.is_finite() {
+                self.bends = (self.bends.0 + bend * bend, self.bends.1 + 1.0);
+            }
+            before = [before[1], sample];
+        }
+        (self.before, self.next) = (before, start + samples.len() as u64);
+    }
+
+    /// Adds the samples to the parts of the record that they lie in.
+    fn spread(&mut self, start: u64, samples: &[f64]) {
+        let total = u128::from(self.total.max(1));
+        let mut rest = samples;
+        while !rest.is_empty() {
+            let at = u128::from(start) + (samples.len() - rest.len()) as u128;
+            let part = ((at * PARTS as u128 / total) as usize).min(PARTS - 1);
+            let end = ((part as u128 + 1) * total).div_ceil(PARTS as u128);
+            let count = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).clamp(1, rest.len());
+            let count = if part == PARTS - 1 { rest.len() } else { count };
+            let (own, others) = rest.split_at(count);
+            let (mut sum, mut squares) = (0.0, 0.0);
+            for sample in own {
+                let value = sample - self.origin;
+                sum += value;
+                squares += value * value;
+            }
+            let part = &mut self.parts[part];
+            *part = (part.0 + count as f64, part.1 + sum, part.2 + squares);
+            rest = others;
+        }
     }
 
     /// Part of the samples that stand still for [`STUCK_RUN`] samples or more.

@@ -177,6 +177,33 @@ pub(crate) fn calibrate(channel: &Channel, samples: &mut [f64]) {
     }
 }
 
+/// What a channel holds after `integrals` over time, negative ones being derivatives.
+pub(crate) fn integrated(channel: &Channel, integrals: i32) -> Channel {
+    const QUANTITIES: [&str; 3] = ["displacement", "velocity", "acceleration"];
+    let place = QUANTITIES.iter().position(|quantity| *quantity == channel.quantity);
+    let quantity = place.and_then(|place| QUANTITIES.get(usize::try_from(place as i32 - integrals).ok()?));
+    // Metres per second squared are metres over two seconds.
+    let (base, seconds) = match channel.unit.split_once("/s") {
+        Some((base, "2" | "²" | "^2")) => (base, 2),
+        Some((base, "")) => (base, 1),
+        _ => (channel.unit.as_str(), 0),
+    };
+    let unit = match seconds - integrals {
+        _ if integrals == 0 || channel.unit.is_empty() => channel.unit.clone(),
+        0 => base.to_owned(),
+        1 => format!("{base}/s"),
+        over @ 2.. => format!("{base}/s{over}"),
+        -1 => format!("{base}·s"),
+        times => format!("{base}·s{}", -times),
+    };
+    let quantity = match quantity {
+        Some(quantity) => (*quantity).to_owned(),
+        None if integrals == 0 => channel.quantity.clone(),
+        None => format!("{} {} over time", channel.quantity, if integrals > 0 { "integrated" } else { "derived" }),
+    };
+    Channel { quantity, unit, ..channel.clone() }
+}
+
 /// The Butterworth filter of the parameters.
 fn design(filter: &Filter, rate_hz: f64) -> Result<Arc<ZeroPhase>, PreprocessError> {
     let nyquist_hz = rate_hz / 2.0;
@@ -318,6 +345,23 @@ mod tests {
         samples.chunks_mut(77).for_each(|block| lane.push(block, &mut out));
         lane.finish(&mut out);
         out
+    }
+
+    #[test]
+    fn a_channel_says_what_it_holds_after_an_integration() {
+        let channel =
+            |quantity: &str, unit: &str| Channel { quantity: quantity.into(), unit: unit.into(), ..Channel::default() };
+        for (from, integrals, to) in [
+            (("acceleration", "m/s2"), 1, ("velocity", "m/s")),
+            (("acceleration", "mm/s²"), 2, ("displacement", "mm")),
+            (("acceleration", "g"), 1, ("velocity", "g·s")),
+            (("displacement", "m"), -2, ("acceleration", "m/s2")),
+            (("strain", "µm/m"), -1, ("strain derived over time", "µm/m/s")),
+            (("strain", ""), 0, ("strain", "")),
+        ] {
+            let found = integrated(&channel(from.0, from.1), integrals);
+            assert_eq!((found.quantity.as_str(), found.unit.as_str()), to);
+        }
     }
 
     fn equals(found: &[f64], expected: &[(usize, f64)]) {

@@ -283,8 +283,7 @@ fn an_offset_is_found_in_the_samples_where_asked_and_never_taken_off() {
     // The clock of the second sensor is 0.37 s ahead of the first one's.
     let file = |id: &str, late: f64, dofs: [usize; 2]| {
         let mut text = String::from("time,a,b\n");
-        for k in 0..60_000 {
-            let (a, b) = (truth[dofs[0]][k], truth[dofs[1]][k]);
+        for (k, (a, b)) in truth[dofs[0]].iter().zip(&truth[dofs[1]]).enumerate() {
             writeln!(text, "{:.3},{a},{b}", 100.0 + k as f64 / 50.0 + late).unwrap();
         }
         RawFile { sensor_id: Some(id.into()), ..folder.file(&format!("{id}.csv"), text) }

@@ -177,6 +177,20 @@ fn universal(values: &[Vec<f64>], single: bool, binary: Option<bool>) -> Vec<u8>
     file
 }
 
+/// A small file of each kind, for others to break.
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    let values = vec![noise(1, 40), noise(2, 40)];
+    let times = Cells::Whole((0..40).map(|k| START_MS + 5 * k).collect());
+    let schema = "message m { required int64 t (TIMESTAMP(MILLIS,true)); required double a; }";
+    let parquet = table(schema, Compression::SNAPPY, &[vec![times, Cells::Real(values[0].clone(), None)]]);
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (40, 2), }";
+    let mut npy = b"\x93NUMPY\x01\x00".to_vec();
+    npy.extend((header.len() as u16 + 1).to_le_bytes());
+    npy.extend(header.bytes().chain([b'\n']));
+    (0..80).for_each(|k| npy.extend((k as f32).sin().to_le_bytes()));
+    vec![parquet, npy, universal(&values, true, None), universal(&values, false, Some(true))]
+}
+
 #[test]
 fn universal_files_of_text_and_of_both_byte_orders_give_the_same_samples() {
     let values: Vec<Vec<f64>> = (0..3).map(|k| noise(k, 20_011)).collect();
@@ -214,7 +228,7 @@ fn a_universal_file_that_is_cut_off_or_holds_something_else_is_refused_with_the_
     for (bytes, part) in [
         (&text[..line], "is cut off within its values"),
         (&binary[..binary.len() - 3000], "bytes of values are missing"),
-        (&text[..500], "is cut off in the head"),
+        (&text[..400], "is cut off in the head"),
         (&b"    -1\n    15\n         1\n    -1\n"[..], "holds no function of time (0 of another type)"),
     ] {
         let error = error(bytes);
@@ -226,4 +240,14 @@ fn a_universal_file_that_is_cut_off_or_holds_something_else_is_refused_with_the_
     let mut two = text.clone();
     two.extend(universal(&[noise(1, 999)], true, None));
     assert!(error(&two).to_string().contains("give each its own file"), "{}", error(&two));
+}
+
+#[test]
+fn a_column_of_numbers_that_begins_with_minus_one_is_no_universal_file() {
+    let folder = Folder::new();
+    for content in ["-1\n58\n3\n", "  -1\n   5\n   3\n", "    -1\n     5\n     3\n"] {
+        let file = RawFile { sampling_rate_hz: Some(1.0), ..folder.file("r.txt", content) };
+        let found = samples(&folder.ingest(&[file], &[]).unwrap());
+        assert_eq!((found[0][0][0], found[0][0].len()), (-1.0, 3), "{content:?}");
+    }
 }

@@ -5,6 +5,7 @@
 mod raw_files;
 mod support;
 
+mod any_bytes; // broken and alien bytes everywhere: a value or an error, and no panic
 mod architecture; // the arrows between the rooms, and the length of a file
 mod automatic; // automatic modes on records with known truth
 mod bad_data; // broken samples: a result with named warnings, or the one error that says why not
