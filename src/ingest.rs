@@ -18,6 +18,7 @@ mod error;
 mod gaps;
 mod layout;
 mod local_time;
+mod parquet_footer;
 mod parquet_table;
 mod preamble;
 mod resample;

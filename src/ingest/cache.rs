@@ -7,6 +7,7 @@
 //! row group, channel by channel, little-endian). [`CachedRecord::open`] checks it, so a truncated or altered file
 //! is an error there and never a wrong number later.
 
+use super::parquet_footer;
 use super::rows::hex;
 use crate::model::channel::Channel;
 use crate::model::record::{BLOCK_SAMPLES, Block, BlockSource, ReadError, Record, RecordInfo, Segment};
@@ -367,7 +368,7 @@ fn hash_samples(hash: &mut Sha256, samples: &[f32]) {
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>, CacheError> {
     let file = File::open(path).map_err(|source| io_error(path, source))?;
-    SerializedFileReader::new(file).map_err(|error| parquet_error(path, error))
+    parquet_footer::open(file).map_err(|error| parquet_error(path, error))
 }
 
 fn show(path: &Path) -> String {

@@ -6,6 +6,7 @@ use super::cells::finite;
 use super::csv::{Decoded, Findings};
 use super::layout::Column;
 use super::local_time::LocalTime;
+use super::parquet_footer;
 use super::rows::Digest;
 use super::stamps::{Nanos, StampFormat, is_time_header};
 use crate::model::control::Control;
@@ -263,7 +264,7 @@ fn unfit(column: &ColumnDescriptor) -> Option<&'static str> {
 }
 
 fn reader(file: &RawFile) -> Result<SerializedFileReader<File>, IngestError> {
-    SerializedFileReader::new(open(file)?).map_err(|error| unreadable(file, &error))
+    parquet_footer::open(open(file)?).map_err(|error| unreadable(file, &error))
 }
 
 fn unreadable(file: &RawFile, error: &ParquetError) -> IngestError {
