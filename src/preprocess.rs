@@ -32,6 +32,7 @@ use quality::{Inspection, lesser_fault, noise_to_peers};
 use rayon::prelude::*;
 use statistics::{LineFits, Moments};
 use std::path::Path;
+use std::time::Instant;
 use steps::{Lane, Steps, calibrate, integrated};
 
 /// More segments than this are no record to be analysed; it also bounds memory and the result document.
@@ -153,7 +154,9 @@ pub fn prepare(
     const PASSES: f64 = 3.0;
     let watch = |pass: f64| move |part: f64| control.progress(STAGE, (pass + part) / PASSES);
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let start = Instant::now();
     let raw = RawRecord::open(files, channels, selected, period, parameters, folder, control, &watch(0.0))?;
+    tracing::debug!(seconds = start.elapsed().as_secs_f64(), "raw files decoded");
     check(&raw, parameters)?;
     let steps = Steps::new(parameters, raw.sampling_rate_hz())?;
     let survey = Survey::of(&raw, parameters, steps.least_samples() as u64, control, &watch(1.0))?;
