@@ -1,9 +1,11 @@
 //! Raw files → rows on one uniform time axis, in gap-free stretches.
 //!
 //! [`RawRecord::open`] reads the heads of the files, tells how each is written (`bytes`, `layout`), finds the channels
-//! in them (`columns`), decodes every file once into rows on disk (`csv`, `spool`), and lays all on one axis (`runs`,
-//! `timeline`). [`RawRecord::stretches`] then reads the numbers, as often as it is called, in windows of the axis
-//! (`assemble`), closes short gaps and splits at long ones (`gaps`). Values are raw and f64; memory does not depend on the length of the record.
+//! in them (`columns`), decodes every file once into rows on disk (`scan`: `csv`, `parquet_table`, `uff` → `spool`;
+//! an `array` is read in place), follows their stamps (`runs`, or `uneven` where the rows are not evenly spaced), and
+//! lays all on one axis (`timeline`). [`RawRecord::stretches`] then reads the numbers, as often as it is called, in
+//! windows of the axis (`assemble`; `resample` for a clock of another rate), closes short gaps and splits at long ones
+//! (`gaps`). Values are raw and f64; memory does not depend on the length of the record.
 //! [`cache`] holds the finished record.
 
 mod array;

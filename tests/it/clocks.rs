@@ -3,8 +3,11 @@
 
 use crate::raw_files::{Folder, noise, samples, untouched, warnings};
 use oma_worker::model::channel::Channel;
-use oma_worker::model::parameters::PreprocessingParameters;
+use oma_worker::model::control::Control;
+use oma_worker::model::parameters::{Parameters, PreprocessingParameters};
 use oma_worker::model::record::{RawFile, Record};
+use oma_worker::model::run::RunType;
+use oma_worker::pipeline::{self, Request};
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
 use std::f64::consts::PI;
 use std::fmt::Write;
@@ -313,4 +316,46 @@ fn an_offset_is_found_in_the_samples_where_asked_and_never_taken_off() {
             .estimated_offset
             .is_none()
     );
+}
+
+#[test]
+fn sensors_of_two_rates_have_the_modes_of_the_structure_with_their_shapes() {
+    let chain = ShearChain { dofs: 2, top_frequency_hz: 8.0, damping: Damping::Uniform(0.01) };
+    let measurement =
+        Measurement { dofs: vec![0, 1], sampling_rate_hz: 200.0, samples: 120_000, noise: 0.01, seed: 11 };
+    let truth = chain.record(&measurement);
+    let folder = Folder::new();
+    // The first sensor takes every fourth sample, its clock 3 ms behind; the second takes all.
+    let file = |id: &str, dof: usize, step: usize, clock_s: f64| {
+        let mut text = String::from("time,a\n");
+        for (k, value) in truth[dof].iter().enumerate().step_by(step) {
+            writeln!(text, "{:.4},{value}", 10.0 + k as f64 / 200.0 + clock_s).unwrap();
+        }
+        RawFile { sensor_id: Some(id.into()), ..folder.file(&format!("{id}.csv"), text) }
+    };
+    let mut channels = channels(&["s1", "s2"]);
+    channels[0].clock_offset_s = -0.003;
+    let request = Request {
+        run_type: RunType::Ssi,
+        analysis_id: None,
+        parameters: Parameters::default(),
+        files: vec![file("s1", 0, 4, -0.003), file("s2", 1, 1, 0.0)],
+        channels,
+        selected_channels: None,
+        reference_channels: None,
+        period_start: None,
+        period_end: None,
+    };
+    let work = tempfile::tempdir_in(folder.path()).unwrap();
+    let result = pipeline::run(&request, None, work.path(), &Control::none()).unwrap().result;
+    assert_eq!(result.data.sampling_rate_hz, 50.0);
+    for exact in chain.modes() {
+        let shape = exact.shape.map(|v| nalgebra::Complex::new(v, 0.0));
+        let near = result.modes.iter().find(|m| (m.frequency_hz / exact.frequency_hz - 1.0).abs() <= 0.005);
+        let found: Vec<f64> = result.modes.iter().map(|mode| mode.frequency_hz).collect();
+        let mode = &near.unwrap_or_else(|| panic!("{} Hz among {found:?}", exact.frequency_hz)).shape.0;
+        let mac = mode.dotc(&shape).norm_sqr() / (mode.norm_squared() * shape.norm_squared());
+        // 3 ms would turn the second mode by 7°, which is a MAC of 0.997.
+        assert!(mac > 0.999, "{} Hz: MAC {mac}", exact.frequency_hz);
+    }
 }
