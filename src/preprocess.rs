@@ -1,5 +1,5 @@
-//! Raw record → preprocessed record in a cache file: calibrate → detrend → filter → decimate, and a verdict on each
-//! channel.
+//! Raw record → preprocessed record in a cache file: calibrate → detrend → outliers → filter → integrate or
+//! differentiate → decimate, and a verdict on each channel.
 //!
 //! [`prepare`] reads the raw files three times: for the time axis ([`crate::ingest`]), for the segments and the trend
 //! of each, and to write the result. Everything is streamed in f64; the finished samples are f32. The filters are
@@ -8,6 +8,9 @@
 
 pub mod decimate;
 pub mod design;
+mod fir;
+mod hampel;
+mod offsets;
 mod quality;
 mod statistics;
 mod steps;
@@ -24,11 +27,13 @@ use crate::model::result::ChannelQuality;
 use decimate::decimated_segment;
 pub use decimate::{DecimateError, Decimated, decimate};
 use jiff::Timestamp;
-use quality::Inspection;
+use offsets::Offsets;
+use quality::{Inspection, lesser_fault, noise_to_peers};
 use rayon::prelude::*;
-use statistics::{LineFit, Moments};
+use statistics::{LineFits, Moments};
 use std::path::Path;
-use steps::{Lane, Steps, calibrate};
+use std::time::Instant;
+use steps::{Lane, Steps, calibrate, integrated};
 
 /// More segments than this are no record to be analysed; it also bounds memory and the result document.
 const MAX_SEGMENTS: usize = 20_000;
@@ -53,6 +58,8 @@ pub enum PreprocessError {
         "longest gap-free segment has {longest} samples, filter and decimation_factor {factor} need at least {least}"
     )]
     TooShort { longest: u64, factor: usize, least: usize },
+    #[error("integration.low_hz is {value_hz} Hz, must be at least 1e-7 of the sampling rate, {rate_hz} Hz")]
+    TooLow { value_hz: f64, rate_hz: f64 },
     #[error("max_gap_samples is {value}, must be at most {limit}")]
     MaxGap { value: usize, limit: usize },
     #[error(
@@ -147,8 +154,9 @@ pub fn prepare(
     const PASSES: f64 = 3.0;
     let watch = |pass: f64| move |part: f64| control.progress(STAGE, (pass + part) / PASSES);
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let format = &parameters.file_format;
-    let raw = RawRecord::open(files, channels, selected, period, format, folder, control, &watch(0.0))?;
+    let start = Instant::now();
+    let raw = RawRecord::open(files, channels, selected, period, parameters, folder, control, &watch(0.0))?;
+    tracing::debug!(seconds = start.elapsed().as_secs_f64(), "raw files decoded");
     check(&raw, parameters)?;
     let steps = Steps::new(parameters, raw.sampling_rate_hz())?;
     let survey = Survey::of(&raw, parameters, steps.least_samples() as u64, control, &watch(1.0))?;
@@ -176,7 +184,7 @@ struct Survey {
     /// Long enough for the filters, ascending.
     segments: Vec<Segment>,
     /// Per segment and channel.
-    fits: Vec<Vec<LineFit>>,
+    fits: Vec<Vec<LineFits>>,
     /// Per channel.
     inspections: Vec<Inspection>,
     /// Segments and samples that are too short, and the longest of all segments.
@@ -193,7 +201,7 @@ impl Survey {
         control: &Control,
         watch: &dyn Fn(f64),
     ) -> Result<Survey, PrepareError> {
-        let inspections = vec![Inspection::new(); raw.channels().len()];
+        let inspections = vec![Inspection::new(raw.samples()); raw.channels().len()];
         let mut survey =
             Survey { segments: vec![], fits: vec![], inspections, short: (0, 0), longest: 0, missing: vec![] };
         let mut stretches = raw.stretches(parameters.max_gap_samples, control);
@@ -206,7 +214,8 @@ impl Survey {
                     return Err(IngestError::TooManyGaps(MAX_SEGMENTS).into());
                 }
                 survey.segments.push(Segment { start: stretch.start, samples: 0 });
-                survey.fits.push(vec![LineFit::default(); raw.channels().len()]);
+                let fits = LineFits::new(&parameters.detrend_breakpoints, stretch.start);
+                survey.fits.push(vec![fits; raw.channels().len()]);
             }
             if let (Some(segment), Some(fits)) = (survey.segments.last_mut(), survey.fits.last_mut()) {
                 segment.samples += stretch.samples() as u64;
@@ -262,6 +271,16 @@ impl Survey {
         Ok(())
     }
 
+    /// What looks for clock offsets in the finished record, where that is wanted and there are two clocks.
+    fn offsets(&self, raw: &RawRecord, parameters: &PreprocessingParameters, steps: &Steps) -> Option<Offsets> {
+        if !parameters.estimate_clock_offsets || raw.clocks().len() < 2 {
+            return None;
+        }
+        let finished = || self.segments.iter().map(|s| decimated_segment(*s, steps.factor()).samples);
+        let samples = (finished().sum(), finished().max()?);
+        Offsets::new(raw.channels().len(), raw.sampling_rate_hz() / steps.factor() as f64, samples)
+    }
+
     fn warnings(&self, raw: &RawRecord, steps: &Steps, max_gap: usize) -> Vec<String> {
         let mut warnings = raw.warnings().to_vec();
         for (channel, missing) in raw.channels().iter().zip(&self.missing).filter(|(_, m)| m.closed > 0) {
@@ -282,23 +301,21 @@ impl Survey {
         warnings
     }
 
-    /// Quality of each channel of the finished record.
-    fn quality(&self, raw: &RawRecord, moments: &[Moments]) -> Vec<ChannelQuality> {
+    /// Quality of each channel of the finished record. `spikes`: per channel, where they were looked for.
+    fn quality(&self, raw: &RawRecord, moments: &[Moments], spikes: Option<&[u64]>) -> Vec<ChannelQuality> {
+        let noise: Vec<Option<f64>> = self.inspections.iter().map(Inspection::noise).collect();
+        let peers = noise_to_peers(raw.channels(), &noise);
         let quality = |(index, channel): (usize, &Channel)| {
             let fits = || self.fits.iter().map(|fits| &fits[index]);
             let count: f64 = fits().map(|fit| fit.mean().1).sum();
-            let dead = fits().all(|fit| !fit.varies());
             let (moments, inspection) = (&moments[index], &self.inspections[index]);
+            // A signal too small for f32 is none either.
+            let dead = fits().all(|fit| !fit.varies()) || moments.rms() < f64::from(f32::MIN_POSITIVE);
             let earlier = || (0..index).find(|other| inspection.repeats(&self.inspections[*other]));
             let duplicate_of = if dead { None } else { earlier().map(|other| raw.channels()[other].name.clone()) };
-            let verdict = match (dead, &duplicate_of) {
-                (true, _) => "dead",
-                (_, Some(_)) => "duplicated",
-                _ => inspection.fault().unwrap_or("good"),
-            };
-            ChannelQuality {
+            let mut quality = ChannelQuality {
                 channel: channel.name.clone(),
-                verdict: verdict.into(),
+                verdict: String::new(),
                 coverage: self.missing[index].present as f64 / raw.samples() as f64,
                 mean: fits().map(|fit| fit.mean().0 * (fit.mean().1 / count)).sum(),
                 rms: moments.rms(),
@@ -308,7 +325,18 @@ impl Survey {
                 duplicate_of,
                 stuck_fraction: inspection.stuck_fraction(),
                 clipped_fraction: inspection.clipped_fraction(),
+                spike_fraction: spikes.map(|spikes| spikes[index] as f64 / count),
+                drift: inspection.drift(),
+                noise: noise[index],
+                noise_to_peers: peers[index],
+            };
+            quality.verdict = match (dead, &quality.duplicate_of) {
+                (true, _) => "dead",
+                (_, Some(_)) => "duplicated",
+                _ => inspection.fault().or_else(|| lesser_fault(&quality)).unwrap_or("good"),
             }
+            .into();
+            quality
         };
         raw.channels().iter().enumerate().map(quality).collect()
     }
@@ -320,6 +348,7 @@ struct Output {
     finished: Vec<f64>,
     samples: Vec<f32>,
     moments: Moments,
+    spikes: u64,
 }
 
 impl Output {
@@ -342,11 +371,12 @@ fn write(
     watch: &dyn Fn(f64),
 ) -> Result<CachedRecord, PrepareError> {
     let mut writer = CacheWriter::create(out, raw.channels())?;
-    let output = || Output { lane: None, finished: vec![], samples: vec![], moments: Moments::new() };
+    let output = || Output { lane: None, finished: vec![], samples: vec![], moments: Moments::new(), spikes: 0 };
     let mut outputs: Vec<Output> = std::iter::repeat_with(output).take(raw.channels().len()).collect();
+    let mut offsets = survey.offsets(raw, parameters, steps);
     let mut stretches = raw.stretches(parameters.max_gap_samples, control);
     let mut stretch = Stretch::default();
-    let mut current = 0;
+    let (mut current, mut written) = (0, 0);
     while let Some(segment) = survey.segments.get(current) {
         if !stretches.next_stretch(&mut stretch)? {
             return Err(IngestError::Unreadable {
@@ -364,18 +394,24 @@ fn write(
         let lanes = outputs.par_iter_mut().zip(&mut stretch.channels).zip(raw.channels()).zip(fits);
         lanes.for_each(|(((output, samples), channel), fit)| {
             if first {
-                output.lane = Some(steps.lane(fit.trend(parameters.detrend), segment.start));
+                output.lane = Some(steps.lane(fit.trends(parameters.detrend), segment.start));
             }
             calibrate(channel, samples);
             if let Some(lane) = &mut output.lane {
                 lane.push(samples, &mut output.finished);
             }
             if last && let Some(lane) = output.lane.take() {
-                lane.finish(&mut output.finished);
+                output.spikes += lane.finish(&mut output.finished);
             }
             output.settle();
         });
-        writer.push(&outputs.iter().map(|o| o.samples.as_slice()).collect::<Vec<_>>())?;
+        let finished: Vec<&[f32]> = outputs.iter().map(|o| o.samples.as_slice()).collect();
+        writer.push(&finished)?;
+        if let Some(offsets) = &mut offsets {
+            written = if first { 0 } else { written };
+            offsets.push(current, written, &finished);
+            written += finished[0].len() as u64;
+        }
         current += usize::from(last);
         watch(end as f64 / raw.samples() as f64);
     }
@@ -387,16 +423,29 @@ fn write(
     if let Some((channel, _)) = raw.channels().iter().zip(&moments).find(|(_, m)| !storable(m)) {
         return Err(PreprocessError::Range(channel.name.clone()).into());
     }
+    let spikes: Vec<u64> = outputs.iter().map(|o| o.spikes).collect();
+    let quality = survey.quality(raw, &moments, parameters.outliers.as_ref().map(|_| spikes.as_slice()));
+    let mut warnings = survey.warnings(raw, steps, parameters.max_gap_samples);
+    warnings.extend(quality.iter().filter_map(quality::warning));
+    let mut clocks = raw.clocks().to_vec();
+    if let Some(offsets) = offsets {
+        let row = |name: &String| quality.iter().position(|q| q.channel == *name && q.verdict != "dead");
+        let rows: Vec<Vec<usize>> =
+            clocks.iter().map(|clock| clock.channels.iter().filter_map(row).collect()).collect();
+        warnings.extend(offsets.finish(&mut clocks, &rows));
+    }
+    let integrals = parameters.integration.as_ref().map_or(0, |i| i.times as i32) - parameters.differentiation as i32;
     let description = Description {
         schema_version: SCHEMA_VERSION,
         sampling_rate_hz: raw.sampling_rate_hz() / factor as f64,
         start: raw.start(),
         samples: raw.samples().div_ceil(factor as u64),
         segments: segments.collect(),
-        channels: raw.channels().to_vec(),
-        quality: survey.quality(raw, &moments),
-        warnings: survey.warnings(raw, steps, parameters.max_gap_samples),
+        channels: raw.channels().iter().map(|channel| integrated(channel, integrals)).collect(),
+        quality,
+        warnings,
         inputs: raw.inputs().to_vec(),
+        clocks,
     };
     let description = writer.finish(&description)?;
     control.progress(STAGE, 1.0);

@@ -28,22 +28,24 @@ Examples:
       an own parameter, and the result as JSON on standard output
   oma-worker analyze record.csv --method fdd --fs 200 --set decimation_factor=4
 
-Files: CSV with a header, one column a channel and perhaps one of time; NPY with samples in rows.
-Several files are the pieces of one record.
+Files: text with one column a channel and perhaps one of time, Parquet, UFF 58, NPY with samples in
+rows. Several files are the pieces of one record.
 
 Parameters, for --set, or for --parameters as a JSON object of the same names:
-  preprocessing  max_gap_samples, detrend (none, constant, linear), filter, decimation_factor
+  preprocessing  sampling_rate_hz, estimate_clock_offsets, max_gap_samples, detrend (none, constant,
+                 linear), detrend_breakpoints, outliers, filter, integration, differentiation,
+                 decimation_factor, decimation_filter (iir, fir)
   fdd            segment_length, overlap, band_low_hz, band_high_hz, singular_values,
                  peak_prominence
   ssi            weighting (upc, pc, cva), block_rows, order_min, order_max, band_low_hz,
                  band_high_hz, uncertainty, blocks, decimation_levels
 Each has a default or a rule that fits the record; the result tells what was used.";
 
-/// Analyse CSV or NPY files without a queue and print the modes
+/// Analyse files without a queue and print the modes
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Analyze {
-    /// CSV or NPY files; several are the pieces of one record
+    /// Raw files; several are the pieces of one record
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// How to identify the modes

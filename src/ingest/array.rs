@@ -1,7 +1,9 @@
-//! NPY arrays: samples × channels (or one channel), f4 or f8, rows or columns contiguous; read in blocks with seeks.
+//! NPY arrays: samples × channels (or one channel), floats of 4 or 8 bytes or whole numbers, rows or columns
+//! contiguous; read in blocks with seeks.
 
 use super::IngestError;
 use super::bytes::open;
+use super::cells::finite;
 use super::rows::{Digest, FileDigest, RowBlock, Rows};
 use crate::model::control::Control;
 use crate::model::record::RawFile;
@@ -22,8 +24,9 @@ pub(crate) struct ArrayFile {
     /// Channels.
     pub(crate) columns: usize,
     order: Order,
-    /// 4 or 8.
+    /// Of a value.
     bytes: usize,
+    kind: TypeChar,
     big_endian: bool,
 }
 
@@ -44,12 +47,17 @@ impl ArrayFile {
         })?;
         let data = source.stream_position().map_err(|e| IngestError::io(&file.key, e))?;
         let dtype = header.dtype();
-        let (bytes, big_endian) = match &dtype {
-            DType::Plain(plain) if plain.type_char() == TypeChar::Float && matches!(plain.size_field(), 4 | 8) => {
-                (plain.size_field() as usize, plain.endianness() == Endianness::Big)
-            }
-            other => return Err(wrong(format!("holds {}, only f4 and f8 are read", other.descr()))),
+        let plain = match &dtype {
+            DType::Plain(plain) => match (plain.type_char(), plain.size_field()) {
+                (TypeChar::Float, 4 | 8) | (TypeChar::Int | TypeChar::Uint, 1 | 2 | 4 | 8) => Some(plain),
+                _ => None,
+            },
+            _ => None,
         };
+        let other = || wrong(format!("holds {}, only f4, f8 and whole numbers are read", dtype.descr()));
+        let plain = plain.ok_or_else(other)?;
+        let (bytes, kind) = (plain.size_field() as usize, plain.type_char());
+        let big_endian = plain.endianness() == Endianness::Big;
         let (rows, columns) = match *header.shape() {
             [rows] => (rows, 1),
             [rows, columns] => (rows, columns),
@@ -75,6 +83,7 @@ impl ArrayFile {
             columns: columns as usize,
             order: header.order(),
             bytes,
+            kind,
             big_endian,
         })
     }
@@ -105,14 +114,21 @@ impl ArrayFile {
     }
 
     fn value(&self, bytes: &[u8]) -> f64 {
-        let value = match (bytes, self.big_endian) {
-            (&[a, b, c, d], false) => f64::from(f32::from_le_bytes([a, b, c, d])),
-            (&[a, b, c, d], true) => f64::from(f32::from_be_bytes([a, b, c, d])),
-            (&[a, b, c, d, e, f, g, h], false) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
-            (&[a, b, c, d, e, f, g, h], true) => f64::from_be_bytes([a, b, c, d, e, f, g, h]),
-            _ => f64::NAN,
-        };
-        if value.is_infinite() { f64::NAN } else { value }
+        let mut little = [0; 8];
+        let own = &mut little[..self.bytes];
+        own.copy_from_slice(bytes);
+        if self.big_endian {
+            own.reverse();
+        }
+        let bits = u64::from_le_bytes(little);
+        let unused = 64 - 8 * self.bytes as u32;
+        match (self.kind, self.bytes) {
+            (TypeChar::Float, 4) => finite(f64::from(f32::from_bits(bits as u32))),
+            (TypeChar::Float, _) => finite(f64::from_bits(bits)),
+            // The sign of a narrow number is moved to the top and back.
+            (TypeChar::Int, _) => (((bits << unused) as i64) >> unused) as f64,
+            _ => bits as f64,
+        }
     }
 }
 

@@ -7,10 +7,11 @@
 //! row group, channel by channel, little-endian). [`CachedRecord::open`] checks it, so a truncated or altered file
 //! is an error there and never a wrong number later.
 
+use super::parquet_footer;
 use super::rows::hex;
 use crate::model::channel::Channel;
 use crate::model::record::{BLOCK_SAMPLES, Block, BlockSource, ReadError, Record, RecordInfo, Segment};
-use crate::model::result::{ChannelQuality, InputFile};
+use crate::model::result::{ChannelQuality, Clock, InputFile};
 use jiff::Timestamp;
 use parquet::basic::{Compression, Encoding, Repetition, Type as PhysicalType};
 use parquet::column::reader::get_typed_column_reader;
@@ -80,6 +81,9 @@ pub struct Description {
     pub warnings: Vec<String>,
     /// The raw files.
     pub inputs: Vec<InputFile>,
+    /// What was found of each sensor's times.
+    #[serde(default)]
+    pub clocks: Vec<Clock>,
 }
 
 impl Description {
@@ -364,7 +368,7 @@ fn hash_samples(hash: &mut Sha256, samples: &[f32]) {
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>, CacheError> {
     let file = File::open(path).map_err(|source| io_error(path, source))?;
-    SerializedFileReader::new(file).map_err(|error| parquet_error(path, error))
+    parquet_footer::open(file).map_err(|error| parquet_error(path, error))
 }
 
 fn show(path: &Path) -> String {

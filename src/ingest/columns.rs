@@ -7,19 +7,27 @@
 use super::IngestError;
 use super::array::ArrayFile;
 use super::bytes::Head;
-use super::csv::CsvFile;
+use super::csv::{CsvFile, Decoded, Findings};
 use super::layout::Column;
+use super::parquet_table::ParquetFile;
 use super::spool::Spool;
+use super::stamps::Nanos;
+use super::uff::{UffFile, is_universal};
+use super::uneven::Grid;
 use crate::model::channel::Channel;
+use crate::model::control::Control;
 use crate::model::file_format::{FileFormat, FileKind};
 use crate::model::record::RawFile;
 use encoding_rs::Encoding;
+use std::sync::Arc;
 
 /// A file whose head was understood.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     Csv(CsvFile),
     Array(ArrayFile),
+    Parquet(ParquetFile),
+    Universal(UffFile),
 }
 
 /// One file and the places of its track's channels in it.
@@ -31,6 +39,8 @@ pub(crate) struct Piece {
     pub(crate) columns: Vec<usize>,
     /// The decoded rows of a file of text, once it was read.
     pub(crate) spool: Option<Spool>,
+    /// The even grid that its rows are brought to, where they are not evenly spaced.
+    pub(crate) grid: Option<Arc<Grid>>,
 }
 
 /// The files of one clock, and the channels in them.
@@ -124,7 +134,7 @@ fn add(
     columns: Vec<usize>,
     known: &[Channel],
 ) -> Result<(), IngestError> {
-    let piece = Piece { file: file.clone(), source: source.clone(), columns, spool: None };
+    let piece = Piece { file: file.clone(), source: source.clone(), columns, spool: None, grid: None };
     if let Some(track) = tracks.iter_mut().find(|t| t.channels == channels) {
         track.pieces.push(piece);
         return Ok(());
@@ -221,16 +231,23 @@ impl Source {
             [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => FileKind::Npy,
             [b'P', b'A', b'R', b'1', ..] => FileKind::Parquet,
             _ if file.key.to_ascii_lowercase().ends_with(".npy") => FileKind::Npy,
+            head if is_universal(head) => FileKind::Uff58,
             _ => FileKind::Csv,
         });
         let unknown = |tried: String| IngestError::UnknownFormat { file: file.key.clone(), tried };
         match kind {
-            FileKind::Npy if head.is_plain() => return ArrayFile::open(file).map(Source::Array),
-            FileKind::Npy => return Err(unknown("an NPY array must not be compressed".into())),
-            FileKind::Parquet | FileKind::Uff58 => {
-                return Err(unknown(format!("raw files of the kind {kind:?} cannot be read")));
-            }
             FileKind::Csv => {}
+            _ if !head.is_plain() => {
+                let kind = match kind {
+                    FileKind::Npy => "an NPY array",
+                    FileKind::Parquet => "a Parquet table",
+                    FileKind::Uff58 | FileKind::Csv => "a universal file",
+                };
+                return Err(unknown(format!("{kind} must not be compressed as a whole")));
+            }
+            FileKind::Npy => return ArrayFile::open(file).map(Source::Array),
+            FileKind::Parquet => return ParquetFile::open(file, format).map(Source::Parquet),
+            FileKind::Uff58 => return UffFile::open(file, format.date_order).map(Source::Universal),
         }
         if head.bytes.trim_ascii().is_empty() {
             return Err(IngestError::Empty(file.key.clone()));
@@ -248,12 +265,74 @@ impl Source {
         CsvFile::open(file, content, (&text, whole), note, format).map(Source::Csv)
     }
 
+    /// Whether its rows have stamps, and those name points in time and not only distances from its start.
+    pub(crate) fn is_dated(&self) -> Option<bool> {
+        match self {
+            Source::Csv(csv) => csv.layout.time.as_ref().map(|time| time.format.is_absolute()),
+            Source::Parquet(table) => table.is_dated(),
+            Source::Array(_) | Source::Universal(_) => None,
+        }
+    }
+
+    /// Whether the stamps are those of a wall clock of an unknown zone.
+    pub(crate) fn is_of_unknown_zone(&self) -> bool {
+        match self {
+            Source::Csv(csv) => csv.is_of_unknown_zone(),
+            Source::Parquet(table) => table.is_of_unknown_zone(),
+            Source::Array(_) | Source::Universal(_) => false,
+        }
+    }
+
+    /// Time of the first row by the file's head, where the rows do not tell it.
+    pub(crate) fn head_start(&self) -> Option<Nanos> {
+        match self {
+            Source::Csv(csv) => csv.head_start(),
+            Source::Universal(file) => file.start,
+            Source::Array(_) | Source::Parquet(_) => None,
+        }
+    }
+
+    /// The rate that the file's head declares, Hz.
+    pub(crate) fn head_sampling_rate_hz(&self) -> Option<f64> {
+        match self {
+            Source::Csv(csv) => csv.layout.preamble.sampling_rate_hz,
+            Source::Universal(file) => Some(file.sampling_rate_hz),
+            Source::Array(_) | Source::Parquet(_) => None,
+        }
+    }
+
+    /// Lines before the first row.
+    pub(crate) fn head_lines(&self) -> u64 {
+        match self {
+            Source::Csv(csv) => csv.layout.head_lines,
+            Source::Array(_) | Source::Parquet(_) | Source::Universal(_) => 0,
+        }
+    }
+
+    /// Reads the whole file once and hands `columns` (their places) to `sink`; `None` for an array, which is read in
+    /// place.
+    pub(crate) fn decode(
+        &self,
+        columns: &[usize],
+        control: &Control,
+        sink: &mut dyn FnMut(&Decoded<'_>) -> Result<(), IngestError>,
+    ) -> Option<Result<Findings, IngestError>> {
+        match self {
+            Source::Csv(csv) => Some(csv.decode(columns, control, sink)),
+            Source::Parquet(table) => Some(table.decode(columns, control, sink)),
+            Source::Universal(file) => Some(file.decode(columns, control, sink)),
+            Source::Array(_) => None,
+        }
+    }
+
     /// The columns by name. An array has no names: the axes of the index, or the described channels in their order
     /// where they are as many, or `ch1`, `ch2`, ….
     fn names(&self, file: &RawFile, known: &[Channel]) -> Names {
         let named = |index: usize, header: String| Column { header, unit: String::new(), index, unfit: None };
         match self {
             Source::Csv(csv) => Names(csv.columns().to_vec()),
+            Source::Parquet(table) => Names(table.columns().to_vec()),
+            Source::Universal(file) => Names(file.columns().to_vec()),
             Source::Array(array) => {
                 let mut own = known.iter().filter(|c| file.sensor_id.as_ref().is_none_or(|id| *id == c.sensor_id));
                 let own: Vec<String> = own.by_ref().map(|c| c.name.clone()).collect();

@@ -39,6 +39,8 @@ pub enum IngestError {
     Uneven(String),
     #[error("{file}: array {reason}")]
     Array { file: String, reason: String },
+    #[error("{file}: universal file {reason}")]
+    Universal { file: String, reason: String },
     #[error("{name}: sampling rate is {rate_hz} Hz, must be above 0")]
     Rate { name: String, rate_hz: f64 },
     #[error("{0}: has no time column and no sampling rate, give one")]
@@ -47,6 +49,10 @@ pub enum IngestError {
     DeclaredRate { name: String, found_hz: f64, declared_hz: f64 },
     #[error("{name} is declared to be sampled at {rate_hz:.4} Hz, {other} at {other_hz:.4} Hz")]
     RatesDiffer { name: String, rate_hz: f64, other: String, other_hz: f64 },
+    #[error(
+        "sampling_rate_hz is {wanted_hz} Hz, must be at most {lowest_hz:.4} Hz, the lowest rate of a sensor: {name}"
+    )]
+    WantedRate { wanted_hz: f64, name: String, lowest_hz: f64 },
     #[error("{absolute} has dates in its time column, {relative} has seconds: they cannot be joined")]
     MixedClocks { absolute: String, relative: String },
     #[error("{0}: has no dates, so a period cannot be cut out of it")]
@@ -106,7 +112,9 @@ impl IngestError {
         match self {
             IngestError::NoFiles | IngestError::NoFileOf(_) => "no_raw_file",
             IngestError::Missing(_) => "missing_file",
-            IngestError::Unreadable { .. } | IngestError::Array { .. } => "unreadable_file",
+            IngestError::Unreadable { .. } | IngestError::Array { .. } | IngestError::Universal { .. } => {
+                "unreadable_file"
+            }
             IngestError::UnknownFormat { .. } | IngestError::Ambiguous { .. } => "unknown_format",
             IngestError::FormatSetting { .. } => "bad_parameter",
             IngestError::Io { .. } => "io",
@@ -123,7 +131,8 @@ impl IngestError {
             IngestError::Rate { .. }
             | IngestError::NoRate(_)
             | IngestError::DeclaredRate { .. }
-            | IngestError::RatesDiffer { .. } => "bad_sampling_rate",
+            | IngestError::RatesDiffer { .. }
+            | IngestError::WantedRate { .. } => "bad_sampling_rate",
             IngestError::PeriodWithoutTime(_) | IngestError::NoCommonPeriod | IngestError::EmptyPeriod => "bad_period",
             IngestError::NoActiveChannel => "no_active_channel",
             IngestError::UnknownChannel { .. } | IngestError::InactiveChannel(_) | IngestError::NoColumn { .. } => {

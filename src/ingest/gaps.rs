@@ -63,7 +63,7 @@ impl<'a> Stretches<'a> {
     pub(crate) fn new(record: &'a RawRecord, max_gap: usize, control: &'a Control) -> Stretches<'a> {
         let lane = Lane { samples: Vec::new(), searched: 0, before: None, missing: Missing::default() };
         Stretches {
-            assembler: Assembler::new(record, control),
+            assembler: Assembler::new(record, max_gap, control),
             control,
             max_gap,
             start: 0,
@@ -102,7 +102,12 @@ impl<'a> Stretches<'a> {
 
     /// Per channel what was missing in what was read so far.
     pub fn missing(&self) -> Vec<Missing> {
-        self.lanes.iter().map(|lane| lane.missing).collect()
+        let missing = |(channel, lane): (usize, &Lane)| {
+            let (own, samples) = self.assembler.closed(channel);
+            let Missing { present, closed } = lane.missing;
+            Missing { present: present.saturating_sub(samples), closed: closed + own }
+        };
+        self.lanes.iter().enumerate().map(missing).collect()
     }
 
     /// Reads the next window and settles what can be.

@@ -5,9 +5,9 @@
 //! with the setting that would tell; what had to be assumed is a note that becomes a warning.
 
 use super::IngestError;
+use super::calendar::is_time;
 use super::cells::{Grammar, Separator, is_missing, shown, thousands_of};
 use super::preamble::Preamble;
-use super::stamps::is_time;
 use super::time_columns::{self, TimeColumns};
 use crate::model::file_format::FileFormat;
 

@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_hour_that_comes_twice_in_autumn_is_told_apart() {
-        let format = StampFormat::Calendar { order: crate::ingest::stamps::Order::Year, zoned: false };
+        let format = StampFormat::Calendar { order: crate::ingest::calendar::Order::Year, zoned: false };
         let mut local = LocalTime::new(Some(format), TimeZone::get("Europe/Rome").ok());
         // 2024-10-27: 00:00 UTC is 02:00 summer time, 01:00 UTC is 02:00 again.
         let midnight: Nanos = 1_729_987_200 * SECOND;

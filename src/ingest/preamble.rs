@@ -1,7 +1,8 @@
 //! What the lines above a table say of it: the sampling rate, the start.
 
+use super::calendar::{is_bare_date, time_of_day};
 use super::cells::Separator;
-use super::stamps::{DAY, Nanos, any_time, is_bare_date, time_of_day, unit_exponent, words};
+use super::stamps::{DAY, Nanos, any_time, unit_exponent, words};
 use crate::model::file_format::DateOrder;
 
 /// What a head says of the record below it.

@@ -1,8 +1,10 @@
 //! Time stamps of one file → runs of consecutive rows.
 //!
-//! Rows of a run are one sampling interval apart, to half an interval; between runs rows are missing. Stamps may be
-//! rounded: the interval is found from many of them, and each row is compared with the time that is due, not with
-//! the row before it.
+//! Rows of a run are one sampling interval apart, to half an interval or the step of the stamps' own rounding; between
+//! runs rows are missing. Stamps may be rounded: the interval is found from many of them, and each row is compared
+//! with the time that is due, not with the row before it. A row that does not fit waits for the next one: a single
+//! stamp astray between two rows that count on is replaced by the count, a row that repeats an earlier time or lies
+//! out of order is left out, and only what goes on from its new place is a gap.
 
 use super::stamps::Nanos;
 
@@ -24,11 +26,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The rows of a file without stamps, `interval` ns apart.
-    pub(crate) fn uniform(first: Nanos, rows: u64, interval: f64) -> Run {
+    /// Rows `interval` ns apart.
+    pub(crate) fn uniform(first_row: u64, first: Nanos, rows: u64, interval: f64) -> Run {
         let (n, last) = (rows as f64, (rows - 1) as f64);
         Run {
-            first_row: 0,
+            first_row,
             rows,
             first,
             last: first.saturating_add((interval * last).round() as Nanos),
@@ -36,21 +38,39 @@ impl Run {
             weighted: (interval * last * n * (2.0 * n - 1.0) / 6.0) as i128,
         }
     }
+
+    /// By how much its stamps lie behind its first one's place on average, ns. Stamps that are rounded in one way have
+    /// it in common, so it is compared and not taken off.
+    pub(crate) fn phase(&self, interval: f64) -> f64 {
+        self.sum as f64 / self.rows as f64 - interval * (self.rows - 1) as f64 / 2.0
+    }
+
+    /// Adds the next row, `time` ns after the first one.
+    fn extend(&mut self, time: i128) {
+        self.sum += time;
+        self.weighted += i128::from(self.rows) * time;
+        self.rows += 1;
+        self.last = self.first.saturating_add(i64::try_from(time).unwrap_or(i64::MAX));
+    }
 }
 
 /// What the stamps of one file say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct PieceTimes {
     /// Ascending.
     pub(crate) runs: Vec<Run>,
     /// Rows of the file.
     pub(crate) rows: u64,
-    /// Rows left out because their time lies before that of the row that is due.
+    /// Rows left out because their time repeats an earlier one or lies out of order.
     pub(crate) repeated: u64,
+    /// Rows whose stamps are astray and that took their place by count.
+    pub(crate) astray: u64,
+    /// Root mean square distance of the stamps from even times, in sampling intervals.
+    pub(crate) jitter: f64,
 }
 
 /// Rows whose stamps settle the interval before any run is begun.
-const HEAD: usize = 4096;
+pub(super) const HEAD: usize = 4096;
 
 /// Share of each deviation that the expected time follows: it averages about this many rounded stamps and still
 /// follows a rate that the head told 1e-3 wrong within 0.03 samples.
@@ -61,129 +81,174 @@ const FOLLOW: f64 = 1.0 / 32.0;
 const KEEP_PHASE: f64 = 100.0;
 
 /// More runs than this are no record with gaps but a file whose rows are not evenly spaced; it also bounds memory.
-const MAX_RUNS: usize = 100_000;
+pub(super) const MAX_RUNS: usize = 100_000;
 
 /// Share of the rows that may repeat a time, or stand alone between two gaps, before the file counts as one
 /// without a constant rate. Random loss of every third row leaves a ninth of the rows alone.
-const UNEVEN: f64 = 0.1;
+pub(super) const UNEVEN: f64 = 0.1;
+
+/// Rows in a row that may lie before the time that is due: a packet sent twice is shorter, a clock that was set back
+/// is longer.
+pub(super) const MAX_BACKWARDS: u64 = 100;
 
 /// Why stamps cannot be followed; the caller adds the file and the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StampFault {
-    /// The stamp lies before that of the row above.
-    Backwards,
+    /// From this row of the file on the stamps lie before those above.
+    Backwards(u64),
     /// No constant rate.
     Uneven,
 }
 
+/// A row that does not follow the last one.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    row: u64,
+    stamp: Nanos,
+    /// Its stamp minus the time that was due, ns.
+    deviation: f64,
+}
+
 /// Collects the stamps of one file into runs.
 pub(crate) struct Tracker {
-    head: Vec<Nanos>,
-    /// Sampling interval, ns; 0 while the head fills.
+    /// Sampling interval, ns.
     interval: f64,
+    /// Deviation up to which a row is the one that is due, ns.
+    tolerance: f64,
+    follow: f64,
+    phase: f64,
     /// Expected time of the last row, ns after `origin`.
     expected: f64,
     origin: Nanos,
-    previous: Option<Nanos>,
     /// Whether the next row may continue the last run.
     open: bool,
+    pending: Option<Pending>,
+    /// The first row of those in a row that were left out, and how many.
+    backwards: Option<(u64, u64)>,
+    /// Squares of the deviations, and how many.
+    squares: (f64, u64),
     times: PieceTimes,
 }
 
 impl Tracker {
-    pub(crate) fn new() -> Tracker {
+    /// `interval`: between two rows, ns, to 1e-3; `quantum`: step of the stamps' rounding, ns; `phase`: by how much the
+    /// stamps lie behind the first one's time on average, ns.
+    pub(crate) fn new(interval: f64, quantum: f64, phase: f64) -> Tracker {
+        // Where several rows share one rounded stamp, the stamp says no more than its own step: the first one may stand
+        // for the first or the last of its rows, and the mean of the sawtooth takes a packet or two to be found.
+        let coarse = quantum > 1.01 * interval;
         Tracker {
-            head: Vec::new(),
-            interval: 0.0,
+            interval,
+            tolerance: 0.5 * interval + if coarse { 1.25 * quantum } else { 0.0 },
+            follow: if coarse { FOLLOW * interval / quantum } else { FOLLOW },
+            phase: phase.clamp(-quantum, quantum),
             expected: 0.0,
             origin: 0,
-            previous: None,
             open: false,
+            pending: None,
+            backwards: None,
+            squares: (0.0, 0),
             times: PieceTimes::default(),
         }
     }
 
-    /// Takes the stamp of the next row.
-    pub(crate) fn push(&mut self, stamp: Nanos) -> Result<(), StampFault> {
-        if self.previous.is_some_and(|previous| stamp < previous) {
-            return Err(StampFault::Backwards);
-        }
-        self.previous = Some(stamp);
-        if self.interval > 0.0 {
-            return self.place(stamp);
-        }
-        self.head.push(stamp);
-        if self.head.len() == HEAD { self.settle() } else { Ok(()) }
-    }
-
-    /// The runs; `declared`: interval in ns where the stamps cannot tell it (a single row).
-    pub(crate) fn finish(mut self, declared: Option<f64>) -> Result<PieceTimes, StampFault> {
-        if self.interval == 0.0 && !self.head.is_empty() {
-            self.settle_with(declared)?;
+    /// The runs.
+    pub(crate) fn finish(mut self) -> Result<PieceTimes, StampFault> {
+        if let Some(pending) = self.pending.take() {
+            if pending.deviation > 0.0 { self.jump(pending)? } else { self.leave_out(pending)? }
         }
         let alone = self.times.runs.iter().filter(|run| run.rows == 1).count() as f64;
         let allowed = UNEVEN * self.times.rows as f64 + 1.0;
-        if alone > allowed || self.times.repeated as f64 > allowed {
+        if alone > allowed || (self.times.repeated + self.times.astray) as f64 > allowed {
             return Err(StampFault::Uneven);
         }
+        self.times.jitter = (self.squares.0 / self.squares.1.max(1) as f64).sqrt() / self.interval;
         Ok(self.times)
     }
 
-    fn settle(&mut self) -> Result<(), StampFault> {
-        self.settle_with(None)
-    }
-
-    fn settle_with(&mut self, declared: Option<f64>) -> Result<(), StampFault> {
-        self.interval = match interval(&self.head) {
-            Some(interval) => interval,
-            None if self.head.len() == 1 => declared.unwrap_or(1e9),
-            None => return Err(StampFault::Uneven),
-        };
-        // Once over the head with the first guess tells the interval better; then for good.
-        let head = std::mem::take(&mut self.head);
-        let mut trial = Tracker { interval: self.interval, ..Tracker::new() };
-        head.iter().try_for_each(|&stamp| trial.place(stamp))?;
-        if let Some(interval) = common_interval(&trial.times.runs) {
-            self.interval = interval;
-        }
-        head.iter().try_for_each(|&stamp| self.place(stamp))
-    }
-
-    fn place(&mut self, stamp: Nanos) -> Result<(), StampFault> {
+    /// Takes the stamp of the next row.
+    pub(crate) fn push(&mut self, stamp: Nanos) -> Result<(), StampFault> {
         let row = self.times.rows;
         self.times.rows += 1;
         if row == 0 {
             self.origin = stamp;
             self.begin(row, stamp);
+            self.expected = self.phase;
             return Ok(());
         }
-        let deviation = stamp.saturating_sub(self.origin) as f64 - (self.expected + self.interval);
-        if deviation < -self.interval / 2.0 {
-            self.times.repeated += 1;
-            self.open = false;
+        let Some(pending) = self.pending.take() else { return self.place(row, stamp) };
+        let beyond_pending = stamp.saturating_sub(pending.stamp);
+        if self.deviation(stamp, 1.0).abs() <= self.tolerance {
+            self.leave_out(pending)?;
+        } else if self.deviation(stamp, 2.0).abs() <= self.tolerance && beyond_pending.abs() as f64 > self.tolerance {
+            self.count_in(pending);
+        } else if pending.deviation > 0.0 && beyond_pending >= 0 {
+            self.jump(pending)?;
+        } else {
+            self.leave_out(pending)?;
+        }
+        self.place(row, stamp)
+    }
+
+    /// By how much a stamp lies behind the time that is due for the row `rows` after the last one.
+    fn deviation(&self, stamp: Nanos, rows: f64) -> f64 {
+        stamp.saturating_sub(self.origin) as f64 - (self.expected + rows * self.interval)
+    }
+
+    /// Continues the last run, or leaves the row for the next one to judge.
+    fn place(&mut self, row: u64, stamp: Nanos) -> Result<(), StampFault> {
+        let deviation = self.deviation(stamp, 1.0);
+        if deviation.abs() > self.tolerance {
+            self.pending = Some(Pending { row, stamp, deviation });
             return Ok(());
         }
-        if deviation <= self.interval / 2.0 {
-            self.expected += self.interval + FOLLOW * deviation;
-            if !self.open {
+        self.backwards = None;
+        self.squares.0 += deviation * deviation;
+        self.squares.1 += 1;
+        self.expected += self.interval + self.follow * deviation;
+        if !self.open {
+            let expected = self.expected;
+            self.begin(row, stamp);
+            self.expected = expected;
+        } else if let Some(run) = self.times.runs.last_mut() {
+            run.extend(i128::from(stamp) - i128::from(run.first));
+        }
+        if self.times.runs.len() > MAX_RUNS { Err(StampFault::Uneven) } else { Ok(()) }
+    }
+
+    /// A stamp astray between two rows that count on: the row takes the time that is due.
+    fn count_in(&mut self, pending: Pending) {
+        self.times.astray += 1;
+        self.expected += self.interval;
+        let due = self.origin.saturating_add(self.expected.round() as Nanos);
+        match self.times.runs.last_mut().filter(|_| self.open) {
+            Some(run) => run.extend(i128::from(due) - i128::from(run.first)),
+            None => {
                 let expected = self.expected;
-                self.begin(row, stamp);
+                self.begin(pending.row, due);
                 self.expected = expected;
-            } else if let Some(run) = self.times.runs.last_mut() {
-                let time = i128::from(stamp) - i128::from(run.first);
-                run.sum += time;
-                run.weighted += i128::from(run.rows) * time;
-                run.rows += 1;
-                run.last = stamp;
             }
-            return Ok(());
         }
-        let expected = self.expected;
-        self.begin(row, stamp);
+    }
+
+    /// A row that repeats a time or lies out of order.
+    fn leave_out(&mut self, pending: Pending) -> Result<(), StampFault> {
+        self.times.repeated += 1;
+        self.open = false;
+        let (first, count) = self.backwards.map_or((pending.row, 1), |(first, count)| (first, count + 1));
+        self.backwards = Some((first, count));
+        if count > MAX_BACKWARDS { Err(StampFault::Backwards(first)) } else { Ok(()) }
+    }
+
+    /// Rows are missing before this one.
+    fn jump(&mut self, pending: Pending) -> Result<(), StampFault> {
+        let (expected, deviation) = (self.expected, pending.deviation);
+        self.backwards = None;
+        self.begin(pending.row, pending.stamp);
         let missing = (deviation / self.interval).round();
         if missing <= KEEP_PHASE {
             let rest = deviation - missing * self.interval;
-            self.expected = expected + (missing + 1.0) * self.interval + FOLLOW * rest;
+            self.expected = expected + (missing + 1.0) * self.interval + self.follow * rest;
         }
         if self.times.runs.len() > MAX_RUNS { Err(StampFault::Uneven) } else { Ok(()) }
     }
@@ -199,11 +264,15 @@ impl Tracker {
 ///
 /// Where the stamps are rounded (7 and 8 ms for 128 Hz) the median itself is wrong by up to the rounding, but the
 /// mean of all intervals near it is not. Where they are rounded to more than the interval (1 and 2 ms for 800 Hz)
-/// nothing is near the median; then the median of long spans is taken.
-fn interval(stamps: &[Nanos]) -> Option<f64> {
+/// nothing is near the median; then the median of long spans is taken. Where most rows share a stamp with the one
+/// before, it is the median step between different stamps, shared by the rows from one to the other.
+pub(super) fn interval(stamps: &[Nanos]) -> Option<f64> {
     let mut steps: Vec<f64> = stamps.windows(2).map(|w| w[1].saturating_sub(w[0]) as f64).collect();
-    let median = median(&mut steps)?;
-    let near = || steps.iter().filter(|s| (*s - median).abs() <= 0.25 * median);
+    let typical = median(&mut steps)?;
+    if typical <= 0.0 {
+        return shared_interval(stamps);
+    }
+    let near = || steps.iter().filter(|s| (*s - typical).abs() <= 0.25 * typical);
     let count = near().count();
     let found = if 5 * count >= 4 * steps.len() {
         near().sum::<f64>() / count as f64
@@ -211,9 +280,32 @@ fn interval(stamps: &[Nanos]) -> Option<f64> {
         let lag = (stamps.len() / 4).clamp(1, 256);
         let mut spans: Vec<f64> =
             stamps.windows(lag + 1).map(|w| w[lag].saturating_sub(w[0]) as f64 / lag as f64).collect();
-        self::median(&mut spans)?
+        median(&mut spans)?
     };
     (found > 0.0).then_some(found)
+}
+
+/// Interval of rows of which several share one stamp.
+fn shared_interval(stamps: &[Nanos]) -> Option<f64> {
+    let changes: Vec<usize> = (1..stamps.len()).filter(|&k| stamps[k] > stamps[k - 1]).collect();
+    let step = |k: &usize| stamps[*k].saturating_sub(stamps[*k - 1]) as f64;
+    let typical = median(&mut changes.iter().map(step).collect::<Vec<f64>>())?;
+    // Whole groups only, and no gap behind them.
+    let groups = changes.windows(2).filter(|w| step(&w[1]) <= 1.5 * typical);
+    let (rows, time) = groups.fold((0, 0.0), |(rows, time), w| (rows + w[1] - w[0], time + step(&w[1])));
+    (rows > 0).then(|| time / rows as f64)
+}
+
+/// The step of the stamps' rounding, ns: what all their distances are multiples of.
+pub(super) fn quantum(stamps: &[Nanos]) -> f64 {
+    let divisor = |a: u64, b: u64| {
+        let (mut a, mut b) = (a, b);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    stamps.windows(2).map(|w| w[1].abs_diff(w[0])).fold(0, divisor) as f64
 }
 
 fn median(values: &mut [f64]) -> Option<f64> {
@@ -231,4 +323,79 @@ pub(crate) fn common_interval<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Op
         below += n * (n * n - 1.0) / 12.0;
     }
     (above > 0.0).then(|| above / below)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    fn followed(interval: f64, stamps: &[Nanos]) -> Result<PieceTimes, StampFault> {
+        let mut tracker = Tracker::new(interval, quantum(stamps), 0.0);
+        stamps.iter().try_for_each(|stamp| tracker.push(*stamp))?;
+        tracker.finish()
+    }
+
+    fn places(times: &PieceTimes) -> Vec<(u64, u64, Nanos)> {
+        times.runs.iter().map(|run| (run.first_row, run.rows, run.first)).collect()
+    }
+
+    /// 100 Hz.
+    fn even(rows: i64) -> Vec<Nanos> {
+        (0..rows).map(|k| 10 * MS * k).collect()
+    }
+
+    #[test]
+    fn a_stamp_astray_is_replaced_by_the_count_forwards_and_backwards() {
+        for astray in [-5_000 * MS, 0, 13 * MS, 86_400_000 * MS] {
+            let mut stamps = even(100);
+            stamps[50] = astray;
+            let times = followed(1e7, &stamps).unwrap();
+            assert_eq!((places(&times), times.astray, times.repeated), (vec![(0, 100, 0)], 1, 0), "{astray}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_row_and_one_out_of_order_are_left_out() {
+        let mut stamps = even(100);
+        stamps.insert(50, stamps[49]);
+        let times = followed(1e7, &stamps).unwrap();
+        assert_eq!((places(&times), times.repeated), (vec![(0, 50, 0), (51, 50, 500 * MS)], 1));
+        let mut stamps = even(100);
+        stamps.insert(50, stamps[20]);
+        assert_eq!(places(&followed(1e7, &stamps).unwrap()), [(0, 50, 0), (51, 50, 500 * MS)]);
+        let mut swapped = even(100);
+        swapped.swap(50, 51);
+        // The row of 510 ms waits, that of 500 ms comes; what is due then is the row that was left out.
+        let times = followed(1e7, &swapped).unwrap();
+        assert_eq!(places(&times), [(0, 50, 0), (51, 1, 500 * MS), (52, 48, 520 * MS)]);
+        assert_eq!(times.repeated, 1);
+    }
+
+    #[test]
+    fn a_gap_stays_a_gap() {
+        let stamps: Vec<Nanos> = even(100).into_iter().filter(|t| !(300 * MS..350 * MS).contains(t)).collect();
+        let times = followed(1e7, &stamps).unwrap();
+        assert_eq!((places(&times), times.repeated, times.astray), (vec![(0, 30, 0), (30, 65, 350 * MS)], 0, 0));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_a_fault_with_its_first_row() {
+        let mut stamps = even(500);
+        stamps[300..].iter_mut().for_each(|stamp| *stamp -= 2500 * MS);
+        assert_eq!(followed(1e7, &stamps), Err(StampFault::Backwards(300)));
+    }
+
+    #[test]
+    fn rows_that_share_a_stamp_are_told_apart_by_their_number() {
+        // 2000 Hz with stamps of whole milliseconds, 12800 Hz in packets of 10 ms.
+        for (rate, step) in [(2000, MS), (12_800, 10 * MS), (3000, MS)] {
+            let stamps: Vec<Nanos> = (0..4096).map(|k| 1_000_000_000 * k / rate / step * step).collect();
+            let interval = interval(&stamps).unwrap();
+            assert!((interval * rate as f64 / 1e9 - 1.0).abs() <= 0.01, "{rate}: {interval}");
+            let times = followed(1e9 / rate as f64, &stamps).unwrap();
+            assert_eq!((times.runs.len(), times.runs[0].rows, times.repeated), (1, 4096, 0), "{rate}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! Which column of a table holds the time, and how it is written.
 
 use super::IngestError;
+use super::calendar::{is_bare_date, time_of_day};
 use super::cells::shown;
 use super::preamble::Preamble;
-use super::stamps::{Detected, Nanos, StampFormat, is_bare_date, is_time_header, time_of_day, words};
+use super::stamps::{Detected, Nanos, StampFormat, is_time_header, words};
 use crate::model::file_format::FileFormat;
 
 /// The time of a row: one cell, or a date and a time of day in two.

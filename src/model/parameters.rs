@@ -103,33 +103,125 @@ impl Filter {
     }
 }
 
+/// A Hampel filter: values far from the median of their neighbours are replaced by it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Outliers {
+    /// Neighbours to either side, samples.
+    pub half_width: usize,
+    /// Distance from the median in standard deviations of Gaussian noise, by the median distance.
+    pub threshold: f64,
+}
+
+impl Default for Outliers {
+    fn default() -> Outliers {
+        // Eleven values hold five spikes; six standard deviations are met by one Gaussian sample in 5e8.
+        Outliers { half_width: 5, threshold: 6.0 }
+    }
+}
+
+/// Integrals over time, in frequency: X(f) / (2πif)^times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Integration {
+    /// 1 from acceleration to velocity, 2 to displacement.
+    pub times: usize,
+    /// From here on it is exact; below half of it nothing passes, Hz.
+    pub low_hz: f64,
+}
+
+/// The anti-alias filter of a decimation, both as in SciPy's `decimate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecimationFilter {
+    /// Chebyshev I of order 8, to and fro.
+    Iir,
+    /// Hamming window of 20 q + 1 taps, symmetric.
+    Fir,
+}
+
 /// What is done to the raw record before any method sees it, in the order of the fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PreprocessingParameters {
     /// How the raw files are written, where their sensors do not say it; what is absent is found in each file.
     pub file_format: FileFormat,
+    /// Rate of the record, Hz: sensors of another rate are resampled to it. By rule that of the slowest sensor.
+    pub sampling_rate_hz: Option<f64>,
+    /// Whether the clock offsets of the sensors are looked for in their samples; told, never taken off.
+    pub estimate_clock_offsets: bool,
     /// Longest gap that is closed by linear interpolation, samples; a longer one splits the record.
     pub max_gap_samples: usize,
     /// Trend to remove.
     pub detrend: Detrend,
+    /// Samples of the record's axis at which a new line begins.
+    pub detrend_breakpoints: Vec<u64>,
+    /// Spikes to replace, if any.
+    pub outliers: Option<Outliers>,
     /// Filter, if any.
     pub filter: Option<Filter>,
+    /// Integrals to take, if any.
+    pub integration: Option<Integration>,
+    /// Derivatives to take: multiplication by (2πif)^n, falling to nothing from 0.8 of Nyquist on.
+    pub differentiation: usize,
     /// Keep every n-th sample after an anti-alias filter; 1 keeps all.
     pub decimation_factor: usize,
+    /// The anti-alias filter.
+    pub decimation_filter: DecimationFilter,
 }
 
 impl Default for PreprocessingParameters {
     fn default() -> PreprocessingParameters {
         PreprocessingParameters {
             file_format: FileFormat::default(),
+            sampling_rate_hz: None,
+            estimate_clock_offsets: false,
             // Three missing samples in a row are bridged by a line with an error far below sensor noise for
             // anything sampled well enough to be analysed; longer bridges would show as a low-pass.
             max_gap_samples: 3,
             detrend: Detrend::Linear,
+            detrend_breakpoints: Vec::new(),
+            outliers: None,
             filter: None,
+            integration: None,
+            differentiation: 0,
             decimation_factor: 1,
+            decimation_filter: DecimationFilter::Iir,
         }
+    }
+}
+
+impl PreprocessingParameters {
+    /// The steps but the filter.
+    fn check_steps(&self) -> Result<(), ParameterError> {
+        const PART: &str = "preprocessing";
+        if !self.detrend_breakpoints.is_empty() && self.detrend != Detrend::Linear {
+            let value = format!("{:?}", self.detrend_breakpoints);
+            return Err(range(PART, "detrend_breakpoints", value, "empty unless detrend is linear"));
+        }
+        if let Some(outliers) = &self.outliers {
+            // Wider windows are medians of the signal and no longer of its neighbourhood.
+            if !(1..=1000).contains(&outliers.half_width) {
+                let limit = "between 1 and 1000";
+                return Err(range(PART, "outliers.half_width", outliers.half_width.to_string(), limit));
+            }
+            if !(outliers.threshold > 0.0 && outliers.threshold.is_finite()) {
+                return Err(range(PART, "outliers.threshold", outliers.threshold.to_string(), "above 0"));
+            }
+        }
+        if let Some(integration) = &self.integration {
+            if !(1..=2).contains(&integration.times) {
+                return Err(range(PART, "integration.times", integration.times.to_string(), "1 or 2"));
+            }
+            if !(integration.low_hz > 0.0 && integration.low_hz.is_finite()) {
+                return Err(range(PART, "integration.low_hz", integration.low_hz.to_string(), "above 0"));
+            }
+        }
+        if self.differentiation > 2 || self.differentiation > 0 && self.integration.is_some() {
+            let limit = "at most 2, and 0 beside an integration";
+            return Err(range(PART, "differentiation", self.differentiation.to_string(), limit));
+        }
+        Ok(())
     }
 }
 
@@ -207,10 +299,17 @@ type Names = &'static [(&'static str, &'static [&'static str])];
 
 const PREPROCESSING: Names = &[
     ("file_format", &[]),
+    ("sampling_rate_hz", &[]),
+    ("estimate_clock_offsets", &[]),
     ("max_gap_samples", &[]),
     ("detrend", &[]),
+    ("detrend_breakpoints", &["bp"]),
+    ("outliers", &["hampel"]),
     ("filter", &[]),
+    ("integration", &["integrate"]),
+    ("differentiation", &["differentiate"]),
     ("decimation_factor", &["decimate", "q"]),
+    ("decimation_filter", &["ftype"]),
 ];
 
 const FDD: Names = &[
@@ -265,6 +364,12 @@ impl Parameters {
     fn check(&self) -> Result<(), ParameterError> {
         let p = &self.preprocessing;
         at_least("preprocessing", "decimation_factor", Some(p.decimation_factor), 1)?;
+        if let Some(rate) = p.sampling_rate_hz
+            && !(rate > 0.0 && rate.is_finite())
+        {
+            return Err(range("preprocessing", "sampling_rate_hz", rate.to_string(), "above 0"));
+        }
+        p.check_steps()?;
         if let Some(filter) = &p.filter {
             at_least("preprocessing", "filter.order", Some(filter.order), 1)?;
             let (need_low, need_high) = match filter.kind {

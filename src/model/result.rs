@@ -94,6 +94,57 @@ pub struct DataSummary {
     pub coverage: Vec<f64>,
     /// Gap-free stretches.
     pub segments: Vec<Segment>,
+    /// What was found of each sensor's times and done about them.
+    #[serde(default)]
+    pub clocks: Vec<Clock>,
+}
+
+/// The times of one sensor, or of the files that hold every channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Clock {
+    /// The sensor, or the first file.
+    pub name: String,
+    /// Its channels.
+    pub channels: Vec<String>,
+    /// Rate of its rows, Hz.
+    pub sampling_rate_hz: f64,
+    /// The clock minus true time that was taken off, s.
+    pub clock_offset_s: f64,
+    /// What the samples say of the offset that is left against the first clock, where they were asked; never taken off.
+    #[serde(default)]
+    pub estimated_offset: Option<OffsetEstimate>,
+    /// Root mean square distance of its stamps from even times, in sampling intervals.
+    pub jitter: Option<f64>,
+    /// Whether its rows stood unevenly and were interpolated at even times.
+    pub interpolated: bool,
+    /// Rows left out because their time repeats an earlier one or lies out of order.
+    pub rows_left_out: u64,
+    /// Rows with a time astray that took their place by count.
+    pub rows_astray: u64,
+    /// The filter by which it was brought to the record's axis, where its rows are no samples of it.
+    pub resampled: Option<Resampled>,
+}
+
+/// A clock offset by the phase between the samples of two sensors.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OffsetEstimate {
+    /// The clock minus the first one, s.
+    pub offset_s: f64,
+    /// Its standard deviation by the coherence, s.
+    pub std_s: f64,
+    /// Part of the lines' weight that agrees on it, up to 1.
+    pub agreement: f64,
+}
+
+/// A windowed sinc.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Resampled {
+    /// Up to here it is flat, Hz.
+    pub pass_hz: f64,
+    /// From here on it stops, Hz.
+    pub stop_hz: f64,
+    /// By so much, dB.
+    pub attenuation_db: f64,
 }
 
 /// A uniform axis.
@@ -144,7 +195,8 @@ pub struct Stabilization {
 pub struct ChannelQuality {
     /// Its name.
     pub channel: String,
-    /// `good`, or the fault: `dead`, `duplicated` (both are left out of every method), `stuck`, `clipped`.
+    /// `good`, or the fault: `dead`, `duplicated` (both are left out of every method), `stuck`, `clipped`, `sparse`,
+    /// `spiky` (where outliers are looked for), `noisy`, `drifting`.
     pub verdict: String,
     /// Valid part of the samples, 0 to 1.
     pub coverage: f64,
@@ -167,4 +219,16 @@ pub struct ChannelQuality {
     /// Part of the samples that are cut off at the largest or smallest value, 0 to 1.
     #[serde(default)]
     pub clipped_fraction: f64,
+    /// Part of the samples that were spikes and were replaced, 0 to 1; absent where none were looked for.
+    #[serde(default)]
+    pub spike_fraction: Option<f64>,
+    /// By how much the means of the tenths of the record differ, in standard deviations of the signal within them.
+    #[serde(default)]
+    pub drift: Option<f64>,
+    /// Standard deviation of white noise with the same second differences, the channel's unit.
+    #[serde(default)]
+    pub noise: Option<f64>,
+    /// That noise by the median of the channels of the same quantity and unit.
+    #[serde(default)]
+    pub noise_to_peers: Option<f64>,
 }

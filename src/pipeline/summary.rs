@@ -34,6 +34,7 @@ pub(super) fn of_record(request: &Request, record: &Description, backend: &dyn B
             channels: record.channels.iter().map(|channel| channel.name.clone()).collect(),
             coverage: record.quality.iter().map(|quality| quality.coverage).collect(),
             segments: record.segments.clone(),
+            clocks: record.clocks.clone(),
         },
         modes: Vec::new(),
         no_modes_reason: None,

@@ -53,39 +53,50 @@ pub(crate) fn decimated_segment(segment: Segment, factor: usize) -> Segment {
     Segment { start, samples: (segment.start + segment.samples).div_ceil(factor) - start }
 }
 
-/// One channel on its way through filter and selection.
-pub(crate) struct Decimator {
-    filter: ZeroPhaseStream,
+/// Keeps the samples on multiples of the factor.
+pub(crate) struct Selection {
     factor: usize,
-    /// Filtered samples to leave out before the next kept one.
+    /// Samples to leave out before the next kept one.
     skip: usize,
+}
+
+impl Selection {
+    /// For a segment that starts at sample `start` of the record.
+    pub(crate) fn new(factor: usize, start: u64) -> Selection {
+        Selection { factor, skip: (start.next_multiple_of(factor as u64) - start) as usize }
+    }
+
+    /// Takes the next samples and appends to `out` those that are kept.
+    pub(crate) fn push(&mut self, samples: &[f64], out: &mut Vec<f64>) {
+        let before = out.len();
+        out.extend(samples.iter().skip(self.skip).step_by(self.factor));
+        let past = self.skip + (out.len() - before) * self.factor;
+        self.skip = past - samples.len();
+    }
+}
+
+/// One channel on its way through filter and selection.
+struct Decimator {
+    filter: ZeroPhaseStream,
+    selection: Selection,
     filtered: Vec<f64>,
 }
 
 impl Decimator {
-    /// For a segment that starts at sample `start` of the record.
-    pub(crate) fn new(filter: &Arc<ZeroPhase>, factor: usize, start: u64) -> Decimator {
-        let skip = (start.next_multiple_of(factor as u64) - start) as usize;
-        Decimator { filter: ZeroPhaseStream::new(filter), factor, skip, filtered: Vec::new() }
-    }
-
     /// Takes the next samples and appends to `out` those that are finished.
-    pub(crate) fn push(&mut self, samples: &[f64], out: &mut Vec<f64>) {
+    fn push(&mut self, samples: &[f64], out: &mut Vec<f64>) {
         self.filter.push(samples, &mut self.filtered);
         self.select(out);
     }
 
     /// Ends the segment.
-    pub(crate) fn finish(&mut self, out: &mut Vec<f64>) {
+    fn finish(&mut self, out: &mut Vec<f64>) {
         self.filter.finish(&mut self.filtered);
         self.select(out);
     }
 
     fn select(&mut self, out: &mut Vec<f64>) {
-        let before = out.len();
-        out.extend(self.filtered.iter().skip(self.skip).step_by(self.factor));
-        let past = self.skip + (out.len() - before) * self.factor;
-        self.skip = past - self.filtered.len();
+        self.selection.push(&self.filtered, out);
         self.filtered.clear();
     }
 }
@@ -186,7 +197,11 @@ impl DecimatedBlocks<'_> {
         let segment = self.of.record.info().segments[input.segment];
         if input.start == 0 {
             let lane = |_| Lane {
-                decimator: Decimator::new(&self.of.filter, self.of.factor, segment.start),
+                decimator: Decimator {
+                    filter: ZeroPhaseStream::new(&self.of.filter),
+                    selection: Selection::new(self.of.factor, segment.start),
+                    filtered: Vec::new(),
+                },
                 samples: Vec::new(),
                 ready: Vec::new(),
             };

@@ -1,5 +1,7 @@
 //! What is wrong with a channel: sums over its calibrated samples, and a verdict from them.
 
+use crate::model::channel::Channel;
+use crate::model::result::ChannelQuality;
 use std::array;
 
 /// Random sums by which equal channels are found. Two channels of correlation ρ differ in each by √(2(1 − ρ)) on
@@ -24,6 +26,25 @@ const CLIPPED_RUN: u64 = 3;
 /// its tops beyond three standard deviations.
 const CLIPPED: f64 = 1e-3;
 
+/// Parts of the record whose means are compared.
+const PARTS: usize = 10;
+
+/// Wander of the mean from part to part, in standard deviations of the signal within the parts, above which the
+/// channel drifts. A still building on a good sensor shows up to 3 over half an hour, from the warming of both.
+const DRIFTING: f64 = 5.0;
+
+/// Noise of a channel by the median of its peers above which it is noisy: 20 dB.
+const NOISY: f64 = 10.0;
+
+/// Channels of one quantity and unit below which there are no peers to be compared with.
+const PEERS: usize = 3;
+
+/// Share of replaced samples above which a channel is spiky: a thousandth, far beyond what chance replaces.
+const SPIKY: f64 = 1e-3;
+
+/// Share of the record below which the own samples of a channel are sparse.
+const SPARSE: f64 = 0.9;
+
 /// Sums over one channel.
 #[derive(Debug, Clone)]
 pub(crate) struct Inspection {
@@ -39,6 +60,15 @@ pub(crate) struct Inspection {
     stuck: u64,
     top: Extreme,
     bottom: Extreme,
+    /// Samples of the whole record.
+    total: u64,
+    /// Per part of the record the number of values, their sum and that of their squares.
+    parts: [(f64, f64, f64); PARTS],
+    /// The last two values of an unbroken row, and where the next one lies.
+    before: [f64; 2],
+    next: u64,
+    /// Squares of the second differences, and how many.
+    bends: (f64, f64),
 }
 
 /// The largest value so far and how often it stood there in a row.
@@ -67,7 +97,8 @@ impl Extreme {
 }
 
 impl Inspection {
-    pub(crate) fn new() -> Inspection {
+    /// `total`: samples of the whole record.
+    pub(crate) fn new(total: u64) -> Inspection {
         let extreme = Extreme { value: f64::NEG_INFINITY, run: 0, cut: 0 };
         Inspection {
             count: 0,
@@ -81,6 +112,11 @@ impl Inspection {
             stuck: 0,
             top: extreme,
             bottom: extreme,
+            total,
+            parts: [(0.0, 0.0, 0.0); PARTS],
+            before: [f64::NAN; 2],
+            next: 0,
+            bends: (0.0, 0.0),
         }
     }
 
@@ -89,6 +125,8 @@ impl Inspection {
         if self.count == 0 {
             self.origin = samples.first().copied().unwrap_or(0.0);
         }
+        self.bend(start, samples);
+        self.spread(start, samples);
         for (at, &sample) in (start..).zip(samples) {
             self.run = if sample == self.last { self.run + 1 } else { 1 };
             self.last = sample;
@@ -112,6 +150,42 @@ impl Inspection {
         self.count += samples.len() as u64;
     }
 
+    /// Adds the second differences of unbroken samples.
+    fn bend(&mut self, start: u64, samples: &[f64]) {
+        let mut before = if start == self.next { self.before } else { [f64::NAN; 2] };
+        for &sample in samples {
+            let bend = sample - 2.0 * before[1] + before[0];
+            if bend.is_finite() {
+                self.bends = (self.bends.0 + bend * bend, self.bends.1 + 1.0);
+            }
+            before = [before[1], sample];
+        }
+        (self.before, self.next) = (before, start + samples.len() as u64);
+    }
+
+    /// Adds the samples to the parts of the record that they lie in.
+    fn spread(&mut self, start: u64, samples: &[f64]) {
+        let total = u128::from(self.total.max(1));
+        let mut rest = samples;
+        while !rest.is_empty() {
+            let at = u128::from(start) + (samples.len() - rest.len()) as u128;
+            let part = ((at * PARTS as u128 / total) as usize).min(PARTS - 1);
+            let end = ((part as u128 + 1) * total).div_ceil(PARTS as u128);
+            let count = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).clamp(1, rest.len());
+            let count = if part == PARTS - 1 { rest.len() } else { count };
+            let (own, others) = rest.split_at(count);
+            let (mut sum, mut squares) = (0.0, 0.0);
+            for sample in own {
+                let value = sample - self.origin;
+                sum += value;
+                squares += value * value;
+            }
+            let part = &mut self.parts[part];
+            *part = (part.0 + count as f64, part.1 + sum, part.2 + squares);
+            rest = others;
+        }
+    }
+
     /// Part of the samples that stand still for [`STUCK_RUN`] samples or more.
     pub(crate) fn stuck_fraction(&self) -> f64 {
         self.stuck as f64 / self.count as f64
@@ -120,6 +194,24 @@ impl Inspection {
     /// Part of the samples that are cut off at the largest or smallest value.
     pub(crate) fn clipped_fraction(&self) -> f64 {
         (self.top.cut + self.bottom.cut) as f64 / self.count as f64
+    }
+
+    /// By how much the means of the tenths of the record differ, in standard deviations of the signal within them;
+    /// `None` where nothing varies within them.
+    pub(crate) fn drift(&self) -> Option<f64> {
+        let parts = || self.parts.iter().filter(|part| part.0 > 0.0);
+        let means = || parts().map(|(n, sum, _)| sum / n);
+        let within: f64 = parts().map(|(n, sum, squares)| squares - sum * sum / n).sum();
+        let deviation = (within / self.count as f64).sqrt();
+        let range = means().fold(f64::NEG_INFINITY, f64::max) - means().fold(f64::INFINITY, f64::min);
+        Some(range / deviation).filter(|drift| drift.is_finite())
+    }
+
+    /// Standard deviation of the white noise that would have the same second differences: an upper bound of the noise
+    /// of a signal that is sampled well above its own band.
+    pub(crate) fn noise(&self) -> Option<f64> {
+        // The weights 1, −2, 1 have the squares 6.
+        Some((self.bends.0 / self.bends.1 / 6.0).sqrt()).filter(|noise| noise.is_finite())
     }
 
     /// The channel's fault, if these sums show one.
@@ -148,6 +240,49 @@ impl Inspection {
     }
 }
 
+/// The verdict on a channel from its numbers, where the sums of [`Inspection::fault`] show nothing.
+pub(crate) fn lesser_fault(quality: &ChannelQuality) -> Option<&'static str> {
+    if quality.coverage < SPARSE {
+        Some("sparse")
+    } else if quality.spike_fraction.is_some_and(|part| part > SPIKY) {
+        Some("spiky")
+    } else if quality.noise_to_peers.is_some_and(|ratio| ratio > NOISY) {
+        Some("noisy")
+    } else if quality.drift.is_some_and(|drift| drift > DRIFTING) {
+        Some("drifting")
+    } else {
+        None
+    }
+}
+
+/// A sentence about a channel that is used in spite of its verdict.
+pub(crate) fn warning(quality: &ChannelQuality) -> Option<String> {
+    let percent = |part: f64| format!("{:.3} %", 100.0 * part);
+    let why = match quality.verdict.as_str() {
+        "stuck" => format!("stands still for {} of its samples", percent(quality.stuck_fraction)),
+        "clipped" => format!("is cut off in {} of its samples", percent(quality.clipped_fraction)),
+        "sparse" => format!("has values for {} of the record only", percent(quality.coverage)),
+        "spiky" => format!("had spikes in {} of its samples", percent(quality.spike_fraction.unwrap_or(0.0))),
+        "noisy" => format!("has {:.0} times the noise of its peers", quality.noise_to_peers.unwrap_or(0.0)),
+        "drifting" => format!("drifts by {:.1} standard deviations of its signal", quality.drift.unwrap_or(0.0)),
+        _ => return None,
+    };
+    Some(format!("channel {}: {why}", quality.channel))
+}
+
+/// Per channel its noise by the median of those with the same quantity and unit, where those are enough.
+pub(crate) fn noise_to_peers(channels: &[Channel], noise: &[Option<f64>]) -> Vec<Option<f64>> {
+    let ratio = |(channel, own): (&Channel, &Option<f64>)| {
+        let is_peer = |other: &Channel| other.quantity == channel.quantity && other.unit == channel.unit;
+        let peers = channels.iter().zip(noise).filter(|(other, _)| is_peer(other)).filter_map(|(_, noise)| *noise);
+        let mut peers: Vec<f64> = peers.filter(|noise| *noise > 0.0).collect();
+        peers.sort_unstable_by(f64::total_cmp);
+        let median = peers.get(peers.len().checked_sub(1)? / 2)?;
+        (peers.len() >= PEERS).then_some((*own)? / median)
+    };
+    channels.iter().zip(noise).map(ratio).collect()
+}
+
 /// Bits that look random for every place: the finaliser of SplitMix64 (Steele, Lea & Flood 2014).
 fn mix(place: u64) -> u64 {
     let mut z = place.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -162,7 +297,7 @@ mod tests {
 
     fn inspected(samples: impl Iterator<Item = f64>) -> Inspection {
         let samples: Vec<f64> = samples.collect();
-        let mut inspection = Inspection::new();
+        let mut inspection = Inspection::new(samples.len() as u64);
         let (left, right) = samples.split_at(samples.len() / 3);
         inspection.push(0, left);
         inspection.push(left.len() as u64, right);
@@ -180,6 +315,22 @@ mod tests {
         assert!(!a.repeats(&inspected((0..5000).map(|k| noise(k) + 0.01 * noise(k + 7777)))));
         assert!(!a.repeats(&inspected((0..5000).map(|k| noise(k + 1)))));
         assert!(!a.repeats(&inspected((0..5000).map(|_| 1.0))));
+    }
+
+    #[test]
+    fn drift_and_noise_are_told_in_numbers() {
+        let still = inspected((0..50_000).map(|k| 1e6 + noise(k)));
+        // Uniform noise of width 1 has a standard deviation of 1/√12.
+        assert!((still.noise().unwrap() * 12f64.sqrt() - 1.0).abs() <= 0.02);
+        assert!(still.drift().unwrap() <= 0.1);
+        let wandering = inspected((0..50_000).map(|k| noise(k) + k as f64 * 1e-4));
+        // Nine tenths of 5, over the noise and a tenth of the ramp.
+        let expected = 4.5 / (1.0 / 12.0 + 0.25 / 12.0f64).sqrt();
+        assert!((wandering.drift().unwrap() / expected - 1.0).abs() <= 0.02, "{:?}", wandering.drift());
+        let channels = vec![Channel::default(); 4];
+        let ratios = noise_to_peers(&channels, &[Some(1.0), Some(1.1), Some(0.9), Some(30.0)]);
+        assert!(ratios[3].unwrap() > NOISY && ratios[0].unwrap() <= 1.0);
+        assert_eq!(noise_to_peers(&channels[..2], &[Some(1.0), Some(30.0)]), [None, None]);
     }
 
     #[test]

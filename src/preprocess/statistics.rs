@@ -77,6 +77,81 @@ impl Trend {
     }
 }
 
+/// Least-squares lines through the pieces of one segment between breakpoints.
+#[derive(Debug, Clone)]
+pub(crate) struct LineFits {
+    /// Samples of the segment at which its pieces end; the last one has no end.
+    ends: Vec<u64>,
+    fits: Vec<LineFit>,
+    position: u64,
+}
+
+impl LineFits {
+    /// For a segment that begins at sample `start` of the axis that the breakpoints lie on.
+    pub(crate) fn new(breakpoints: &[u64], start: u64) -> LineFits {
+        let mut ends: Vec<u64> = breakpoints.iter().filter_map(|b| b.checked_sub(start)).filter(|b| *b > 0).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let fits = vec![LineFit::default(); ends.len() + 1];
+        LineFits { ends, fits, position: 0 }
+    }
+
+    /// Takes the next samples.
+    pub(crate) fn push(&mut self, samples: &[f64]) {
+        for (piece, range) in pieces(&self.ends, self.position, samples.len()) {
+            self.fits[piece].push(&samples[range]);
+        }
+        self.position += samples.len() as u64;
+    }
+
+    /// Whether there are two different values.
+    pub(crate) fn varies(&self) -> bool {
+        let mut firsts = self.fits.iter().filter(|fit| fit.count > 0.0).map(|fit| fit.origin);
+        let first = firsts.next();
+        self.fits.iter().any(LineFit::varies) || firsts.any(|origin| Some(origin) != first)
+    }
+
+    /// Mean and number of the values.
+    pub(crate) fn mean(&self) -> (f64, f64) {
+        let mut means = self.fits.iter().map(LineFit::mean).filter(|(_, count)| *count > 0.0);
+        let first = means.next().unwrap_or((0.0, 0.0));
+        means.fold(first, |(mean, n), (other, m)| (mean + (other - mean) * m / (n + m), n + m))
+    }
+
+    /// What `detrend` takes off.
+    pub(crate) fn trends(&self, detrend: Detrend) -> Trends {
+        Trends { ends: self.ends.clone(), trends: self.fits.iter().map(|fit| fit.trend(detrend)).collect() }
+    }
+}
+
+/// The pieces that `count` samples from `position` on lie in, each with its own samples' range.
+fn pieces(ends: &[u64], position: u64, count: usize) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
+    let place = move |end: u64| usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX).min(count);
+    let bounds = (0..=ends.len()).map(move |piece| {
+        let from = if piece == 0 { 0 } else { place(ends[piece - 1]) };
+        (piece, from..ends.get(piece).map_or(count, |end| place(*end)))
+    });
+    bounds.filter(|(_, range)| !range.is_empty())
+}
+
+/// The lines to be taken off one segment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trends {
+    ends: Vec<u64>,
+    trends: Vec<Trend>,
+}
+
+impl Trends {
+    /// Takes the lines off samples that begin at sample `position` of the segment.
+    pub(crate) fn remove(&self, samples: &mut [f64], position: u64) {
+        for (piece, range) in pieces(&self.ends, position, samples.len()) {
+            let begin = if piece == 0 { 0 } else { self.ends[piece - 1] };
+            let from = position + range.start as u64 - begin;
+            self.trends[piece].remove(&mut samples[range], from);
+        }
+    }
+}
+
 /// Central moments and range.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moments {

@@ -125,7 +125,7 @@ fn quality(channels: &[ChannelQuality]) -> Markup {
         .iter()
         .map(|c| {
             let coverage = format!("{:.2} %", c.coverage * 100.0);
-            let kurtosis = c.kurtosis.map_or("–".into(), |k| format!("{k:.2}"));
+            let two = |value: Option<f64>| value.map_or("–".into(), |v| format!("{v:.2}"));
             let verdict = c.verdict.clone();
             vec![
                 c.channel.clone(),
@@ -135,11 +135,24 @@ fn quality(channels: &[ChannelQuality]) -> Markup {
                 number(c.rms),
                 number(c.min),
                 number(c.max),
-                kurtosis,
+                two(c.kurtosis),
+                two(c.drift),
+                two(c.noise_to_peers),
             ]
         })
         .collect();
-    let columns = ["channel", "verdict", "coverage", "mean", "RMS", "smallest", "largest", "kurtosis"];
+    let columns = [
+        "channel",
+        "verdict",
+        "coverage",
+        "mean",
+        "RMS",
+        "smallest",
+        "largest",
+        "kurtosis",
+        "drift, σ",
+        "noise / peers",
+    ];
     rows(columns.into_iter(), cells.iter())
 }
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// Version of what preprocessing makes of the same input; to be raised with every change of its numbers or of the
 /// cache's layout, so that no run takes a record of another version.
-const RECORD_VERSION: u32 = 1;
+const RECORD_VERSION: u32 = 2;
 /// Bound of one transfer of a file: a gigabyte at 10 MB/s takes 100 s.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
 

@@ -138,7 +138,7 @@ async fn listed(
                     async move { objects.list(&bucket, &prefix, after.as_deref()).await }
                 };
                 let page = execute.objects("list objects", list).await?;
-                let files = page.objects.into_iter().filter(|object| object.key.to_lowercase().ends_with(".csv"));
+                let files = page.objects.into_iter().filter(|object| is_raw_file(&object.key));
                 inputs.extend(files.map(|object| Input {
                     object,
                     source: Source::Bucket,
@@ -155,6 +155,13 @@ async fn listed(
         }
     }
     Ok(inputs)
+}
+
+/// Whether a key in the folder of a sensor is that of a raw file, by its ending: other things may lie beside them.
+fn is_raw_file(key: &str) -> bool {
+    const ENDINGS: [&str; 8] = [".csv", ".csv.gz", ".csv.zst", ".txt", ".npy", ".parquet", ".uff", ".unv"];
+    let key = key.to_lowercase();
+    ENDINGS.iter().any(|ending| key.ends_with(ending))
 }
 
 /// `<tenant>/<structure>/<sensor>/`, and below it the days of the period where it has both ends.
@@ -200,6 +207,12 @@ mod tests {
         let days = prefixes(&structure(), "s1", false, time("2026-02-28T23:00:00Z"), time("2026-03-01T01:00:00Z"));
         let sensor = "9/6426ff08edc3cbd39eac2a93/s1";
         assert_eq!(days, [format!("{sensor}/2026/02/28/"), format!("{sensor}/2026/03/01/")]);
+    }
+
+    #[test]
+    fn raw_files_are_known_by_their_endings() {
+        assert!(["a/1.CSV", "a/1.csv.gz", "a/1.parquet", "a/1.uff"].iter().all(|key| is_raw_file(key)));
+        assert!(["a/1.json", "a/csv", "a/1.csv.tmp"].iter().all(|key| !is_raw_file(key)));
     }
 
     #[test]

@@ -6,11 +6,14 @@ mod raw_files;
 mod support;
 
 mod aborts; // aborts over the real broker
+mod any_bytes; // broken and alien bytes everywhere: a value or an error, and no panic
 mod architecture; // the arrows between the rooms, and the length of a file
 mod automatic; // automatic modes on records with known truth
+mod bad_data; // broken samples: a result with named warnings, or the one error that says why not
 mod cache; // the preprocessed record's file
 mod chains; // automatic modes over many chains
 mod cli; // messages and exit codes of the command line
+mod clocks; // sensors with clocks of their own: rates, drift, offsets, uneven and broken stamps
 mod contract; // each promise of each port, against every implementation
 mod demo; // the whole worker on a structure of exactly known modes
 mod dialects; // every dialect of text, each with every other
@@ -18,6 +21,7 @@ mod efdd; // damping from spectra
 mod faults; // one fault at a time: shutdown, panics, standstill, poison
 mod field_records; // measured records as loggers leave them
 mod http; // the answers of a worker process over a real socket
+mod formats; // raw files that are no text: Parquet tables and universal files
 mod ingest; // raw files of every kind → samples, or one clear error
 mod platform; // worker processes on the real servers, as the platform runs them
 mod preprocess; // calibrate, detrend, filter, decimate; decimated views

@@ -3,7 +3,7 @@
 
 use crate::raw_files::{Folder, noise, samples, untouched};
 use oma_worker::model::channel::Channel;
-use oma_worker::model::parameters::{Detrend, Filter, FilterKind, PreprocessingParameters};
+use oma_worker::model::parameters::{Detrend, Filter, FilterKind, Integration, PreprocessingParameters};
 use oma_worker::model::record::RawFile;
 use oma_worker::model::record::{MemoryRecord, Record, Segment};
 use oma_worker::preprocess::{DecimateError, decimate};
@@ -97,6 +97,37 @@ fn a_filter_at_or_beyond_nyquist_is_refused_with_the_numbers() {
             format!("filter.high_hz is {high_hz} Hz, must be above 0 and below 50 Hz, half the sampling rate");
         assert_eq!((error.to_string(), error.code()), (sentence, "bad_parameter"));
     }
+}
+
+#[test]
+fn an_integral_is_taken_in_frequency_and_the_channel_says_so() {
+    let folder = Folder::new();
+    let omega = 2.0 * PI * 2.0;
+    let file = column(&folder, 20_000, |k| Some((omega * k as f64 / 100.0).sin()));
+    let channel = Channel { unit: "m/s2".into(), ..Channel::named("a") };
+    let integration = Some(Integration { times: 2, low_hz: 1.0 });
+    let parameters = PreprocessingParameters { integration, decimation_factor: 2, ..untouched() };
+    let record = folder.prepare_with(&[file], &[channel], &parameters).unwrap();
+    let own = &record.info().channels[0];
+    assert_eq!((own.quantity.as_str(), own.unit.as_str()), ("displacement", "m"));
+    let found = &samples(&record)[0][0];
+    assert_eq!(found.len(), 10_000);
+    for (k, value) in found.iter().enumerate().take(8000).skip(2000) {
+        let truth = -(omega * k as f64 / 50.0).sin() / (omega * omega);
+        // 1e-4 of the kernel, and 2 · 0.05 dB of ripple of the decimation.
+        assert!((f64::from(*value) - truth).abs() <= 0.012 / (omega * omega), "{k}: {value} {truth}");
+    }
+}
+
+#[test]
+fn a_segment_shorter_than_the_kernel_of_an_integral_is_told() {
+    let folder = Folder::new();
+    let file = column(&folder, 1000, |k| Some((0.3 * k as f64).sin()));
+    let integration = Some(Integration { times: 1, low_hz: 0.5 });
+    let parameters = PreprocessingParameters { integration, ..untouched() };
+    let error = folder.prepare_with(&[file], &[], &parameters).unwrap_err();
+    assert_eq!(error.code(), "data_too_short");
+    assert!(error.to_string().contains("1000 samples") && error.to_string().contains("at least 3201"), "{error}");
 }
 
 #[test]

@@ -81,6 +81,11 @@ pub(crate) fn samples(record: &dyn Record) -> Vec<Vec<Vec<f32>>> {
     segments
 }
 
+/// The warnings of a record whose samples count its rows, which is a drift.
+pub(crate) fn warnings(record: &CachedRecord) -> Vec<&str> {
+    record.description().warnings.iter().map(String::as_str).filter(|warning| !warning.contains("drifts by")).collect()
+}
+
 /// Repeatable noise, −0.5 to 0.5.
 pub(crate) fn noise(seed: u64, samples: usize) -> Vec<f64> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
