@@ -20,7 +20,7 @@ mod error;
 mod gaps;
 mod layout;
 mod local_time;
-mod parquet_footer;
+mod parquet_guard;
 mod parquet_table;
 mod preamble;
 mod resample;

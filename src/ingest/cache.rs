@@ -7,7 +7,7 @@
 //! row group, channel by channel, little-endian). [`CachedRecord::open`] checks it, so a truncated or altered file
 //! is an error there and never a wrong number later.
 
-use super::parquet_footer;
+use super::parquet_guard::{self, guarded};
 use super::rows::hex;
 use crate::model::channel::Channel;
 use crate::model::record::{BLOCK_SAMPLES, Block, BlockSource, ReadError, Record, RecordInfo, Segment};
@@ -341,6 +341,15 @@ fn read_column(
     channel: usize,
     samples: &mut Vec<f32>,
 ) -> Result<(), ParquetError> {
+    guarded(|| read_unguarded(reader, group, channel, samples))
+}
+
+fn read_unguarded(
+    reader: &SerializedFileReader<File>,
+    group: usize,
+    channel: usize,
+    samples: &mut Vec<f32>,
+) -> Result<(), ParquetError> {
     let group = reader.get_row_group(group)?;
     let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(usize::MAX);
     if rows == 0 || rows > GROUP_ROWS || group.metadata().column(channel).column_type() != PhysicalType::FLOAT {
@@ -368,7 +377,7 @@ fn hash_samples(hash: &mut Sha256, samples: &[f32]) {
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>, CacheError> {
     let file = File::open(path).map_err(|source| io_error(path, source))?;
-    parquet_footer::open(file).map_err(|error| parquet_error(path, error))
+    parquet_guard::open(file).map_err(|error| parquet_error(path, error))
 }
 
 fn show(path: &Path) -> String {

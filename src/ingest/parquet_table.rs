@@ -6,7 +6,7 @@ use super::cells::finite;
 use super::csv::{Decoded, Findings};
 use super::layout::Column;
 use super::local_time::LocalTime;
-use super::parquet_footer;
+use super::parquet_guard::{self, guarded};
 use super::rows::Digest;
 use super::stamps::{Nanos, StampFormat, is_time_header};
 use crate::model::control::Control;
@@ -166,9 +166,9 @@ impl ParquetFile {
         });
         let mut rows = 0;
         for group in 0..reader.num_row_groups() {
-            let group = reader.get_row_group(group).map_err(failed)?;
+            let group = guarded(|| reader.get_row_group(group)).map_err(failed)?;
             let mut left = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-            let open = |index: &usize| group.get_column_reader(*index).map_err(failed);
+            let open = |index: &usize| guarded(|| group.get_column_reader(*index)).map_err(failed);
             let depth = |index: &usize| group.metadata().column(*index).column_descr().max_def_level();
             let mut lanes = columns.iter().map(open).collect::<Result<Vec<_>, _>>()?;
             let mut time = self.time.map(|time| open(&time.index)).transpose()?;
@@ -264,7 +264,7 @@ fn unfit(column: &ColumnDescriptor) -> Option<&'static str> {
 }
 
 fn reader(file: &RawFile) -> Result<SerializedFileReader<File>, IngestError> {
-    parquet_footer::open(open(file)?).map_err(|error| unreadable(file, &error))
+    parquet_guard::open(open(file)?).map_err(|error| unreadable(file, &error))
 }
 
 fn unreadable(file: &RawFile, error: &ParquetError) -> IngestError {
@@ -277,9 +277,9 @@ fn sample(reader: &SerializedFileReader<File>, index: usize, file: &RawFile) -> 
     if reader.num_row_groups() == 0 {
         return Ok(Vec::new());
     }
-    let group = reader.get_row_group(0).map_err(failed)?;
+    let group = guarded(|| reader.get_row_group(0)).map_err(failed)?;
     let depth = group.metadata().column(index).column_descr().max_def_level();
-    let mut column = group.get_column_reader(index).map_err(failed)?;
+    let mut column = guarded(|| group.get_column_reader(index)).map_err(failed)?;
     let count = SAMPLE_ROWS.min(usize::try_from(group.metadata().num_rows()).unwrap_or(0));
     let cells = read(&mut column, count, depth).map_err(failed)?;
     Ok(cells.into_iter().flatten().map(|cell| cell.text()).collect())
@@ -304,7 +304,7 @@ fn cells<T: DataType>(
     cell: impl Fn(&T::T) -> Cell,
 ) -> Result<Vec<Option<Cell>>, ParquetError> {
     let (mut levels, mut values) = (Vec::new(), Vec::new());
-    let (found, ..) = reader.read_records(count, (depth > 0).then_some(&mut levels), None, &mut values)?;
+    let (found, ..) = guarded(|| reader.read_records(count, (depth > 0).then_some(&mut levels), None, &mut values))?;
     let mut values = values.iter().map(cell);
     let read: Vec<Option<Cell>> = match depth {
         0 => values.map(Some).collect(),

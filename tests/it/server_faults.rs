@@ -23,6 +23,9 @@ const LEASE: Duration = Duration::from_secs(4);
 /// Longer than any lease, and than what the clients' own time-outs would bridge.
 const STANDSTILL: Duration = Duration::from_secs(15);
 
+/// Twenty minutes at 100 Hz: a run takes a good part of a second.
+const SAMPLES: usize = 120_000;
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
     WorkerKilled,
@@ -82,8 +85,10 @@ fn worker_without_room(platform: &Platform) -> WorkerProcess {
 
 async fn queue_some(platform: &Platform, dice: &Dice) -> Vec<Analysis> {
     let mut analyses = Vec::new();
-    for _ in 0..1 + dice.below(3) {
-        let id = platform.analysis(platform.structure, doc! {}).await;
+    for _ in 0..2 + dice.below(4) {
+        // A setting of its own for each: a record from the cache would leave little time to die in.
+        let preprocessing = doc! {"max_gap_samples": dice.below(16_000) as i64};
+        let id = platform.analysis(platform.structure, doc! {"preprocessing": preprocessing}).await;
         let runs = RunType::ALL[..1 + dice.below(3)].to_vec();
         let mut queued = Vec::new();
         for run_type in &runs {
@@ -96,7 +101,7 @@ async fn queue_some(platform: &Platform, dice: &Dice) -> Vec<Analysis> {
 
 impl Scene<'_> {
     async fn fresh(servers: &OwnServers, fault: Fault) -> Scene<'_> {
-        let platform = Platform::on(servers.test(), 6000).await;
+        let platform = Platform::on(servers.test(), SAMPLES).await;
         let proxy = s3_proxy::unreliable(&platform.servers.settings.s3).await;
         let workers = match fault {
             Fault::StoreAnswersWrongly => {
@@ -122,7 +127,8 @@ impl Scene<'_> {
             Fault::WorkerStopped => {
                 let victim = &self.workers[dice.below(2)];
                 victim.signal("STOP");
-                sleep(LEASE + dice.duration(LEASE)).await;
+                // When it wakes, another one is at its run.
+                sleep(LEASE + dice.duration(LEASE / 2)).await;
                 victim.signal("CONT");
             }
             Fault::ServerKilled(name) => {
