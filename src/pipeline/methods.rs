@@ -51,9 +51,16 @@ pub(super) fn fdd(
     let singular_values = spectrum::singular_values(&spectra, kept, control)?;
     control.progress("peaks", 1.0);
     let method = parameters.method.as_deref().unwrap_or("fdd");
-    let filter = if method == "efdd" { ModalFilter::Inverse } else { ModalFilter::Shape };
-    let averages = 1.0 + (spectra.segments.saturating_sub(1)) as f64 * (1.0 - overlap);
-    let bells = efdd::bells(&spectra, &peaks, filter, segment_length, averages, control)?;
+    let bells = match method {
+        "efdd" => Some(ModalFilter::Inverse),
+        "fsdd" => Some(ModalFilter::Shape),
+        _ => None,
+    }
+    .map(|filter| {
+        let averages = 1.0 + (spectra.segments.saturating_sub(1)) as f64 * (1.0 - overlap);
+        efdd::bells(&spectra, &peaks, filter, segment_length, averages, control)
+    })
+    .transpose()?;
     result.method = method.into();
     result.parameters["fdd"] = json!({
         "method": method,
@@ -74,14 +81,15 @@ pub(super) fn fdd(
             spectra.segments
         ));
     }
-    for (peak, _) in peaks.iter().zip(&bells).filter(|(_, bell)| bell.is_none()) {
+    let unfitted = bells.iter().flat_map(|bells| peaks.iter().zip(bells)).filter(|(_, bell)| bell.is_none());
+    for (peak, _) in unfitted {
         result.provenance.warnings.push(format!(
-            "no bell can be fitted to the peak at {:.4} Hz: its frequency is that of the parabola through three lines",
+            "no bell can be fitted to the peak at {:.4} Hz: its damping is not known",
             peak.frequency_hz
         ));
     }
-    let with_damping = method != "fdd";
-    result.modes = peaks.into_iter().zip(bells).map(|(peak, bell)| mode_of_peak(peak, bell, with_damping)).collect();
+    let bells = bells.unwrap_or_else(|| vec![None; peaks.len()]);
+    result.modes = peaks.into_iter().zip(bells).map(|(peak, bell)| mode_of_peak(peak, bell)).collect();
     result.modes.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
     if result.modes.is_empty() {
         let reason = "no peak of the first singular value stands out of its scatter";
@@ -92,14 +100,14 @@ pub(super) fn fdd(
     Ok(())
 }
 
-fn mode_of_peak(peak: Peak, bell: Option<Bell>, with_damping: bool) -> Mode {
-    let damped = bell.filter(|_| with_damping);
+/// A peak as it was picked, or as the bell fitted to it.
+fn mode_of_peak(peak: Peak, bell: Option<Bell>) -> Mode {
     Mode {
         frequency_hz: bell.map_or(peak.frequency_hz, |bell| bell.frequency_hz),
-        damping_ratio: damped.map(|bell| bell.damping_ratio),
+        damping_ratio: bell.map(|bell| bell.damping_ratio),
         shape: Shape(peak.shape),
         frequency_std_hz: bell.map(|bell| bell.frequency_std_hz),
-        damping_ratio_std: damped.map(|bell| bell.damping_ratio_std),
+        damping_ratio_std: bell.map(|bell| bell.damping_ratio_std),
         mpc: peak.mpc,
         mpd: peak.mpd,
         order: None,

@@ -20,8 +20,8 @@ mod dialects; // every dialect of text, each with every other
 mod efdd; // damping from spectra
 mod faults; // one fault at a time: shutdown, panics, standstill, poison
 mod field_records; // measured records as loggers leave them
-mod http; // the answers of a worker process over a real socket
 mod formats; // raw files that are no text: Parquet tables and universal files
+mod http; // the answers of a worker process over a real socket
 mod ingest; // raw files of every kind → samples, or one clear error
 mod platform; // worker processes on the real servers, as the platform runs them
 mod preprocess; // calibrate, detrend, filter, decimate; decimated views
