@@ -71,7 +71,7 @@ const TRIPLETS_ADD: usize = 8;
 /// A cluster none of whose shapes is expected to have a MAC of 0.95 with the true one is a region of modes that the
 /// record cannot tell apart, not a mode. The best of the members says it: at other orders a pole of the noise beside
 /// the mode inflates the scatter. The expectation is right on the whole (the median of the true loss is 0.97 of it),
-/// and no identifiable mode of 109 chains was lost by it.
+/// and no identifiable mode of 150 chains was lost by it.
 const MOST_MAC_LOSS: f64 = 0.05;
 
 /// What automatic SSI found.
