@@ -42,6 +42,23 @@ pub struct Request {
     pub period_end: Option<jiff::Timestamp>,
 }
 
+impl Request {
+    /// A run over all of the files' channels and time, with every parameter by rule.
+    pub fn new(run_type: RunType, files: Vec<RawFile>) -> Request {
+        Request {
+            run_type,
+            analysis_id: None,
+            parameters: Parameters::default(),
+            files,
+            channels: Vec::new(),
+            selected_channels: None,
+            reference_channels: None,
+            period_start: None,
+            period_end: None,
+        }
+    }
+}
+
 /// What a piece of work left.
 #[derive(Debug)]
 pub struct Outcome {

@@ -133,15 +133,10 @@ impl Analyze {
         self.backend.check()?;
         let parameters = self.read_parameters()?;
         let request = Request {
-            run_type: self.method.run_type(),
-            analysis_id: None,
             parameters,
-            files: self.files.iter().map(|path| raw_file(path, self.fs)).collect(),
-            channels: Vec::new(),
             selected_channels: self.channels.clone(),
             reference_channels: self.reference_channels.clone(),
-            period_start: None,
-            period_end: None,
+            ..Request::new(self.method.run_type(), self.files.iter().map(|path| raw_file(path, self.fs)).collect())
         };
         let work_dir = tempfile::tempdir().context("no temporary folder can be made")?;
         let token = CancellationToken::new();

@@ -59,14 +59,15 @@ impl Observability {
         let (mu, vectors) = oma_linalg::eigen(&self.state_matrix(order))?;
         let shapes = oma_linalg::multiply(&self.output(order).into_owned(), &vectors);
         let mut of_order = Order { order, mu, vectors, poles: Vec::new() };
-        let left = if self.square { of_order.left_vectors() } else { None };
-        let inputs = left.map(|left| oma_linalg::multiply(&left, &self.g.rows(0, order).into_owned()));
+        let inputs =
+            of_order.left_vectors().map(|left| oma_linalg::multiply(&left, &self.g.rows(0, order).into_owned()));
         let mut poles: Vec<Pole> = (0..order)
             .filter(|&column| of_order.mu[column].im > 0.0)
             .map(|column| {
                 let shape = shapes.column(column).zip_map(&shapes.column(column + 1), C64::new);
                 let g = inputs.as_ref().map(|rows| reference_vector(rows, column));
-                Pole::new(order, column, of_order.mu[column], &shape, g, sampling_rate_hz)
+                let normal = g.as_ref().filter(|_| self.square).and_then(|g| NormalShape::new(&shape, g));
+                Pole { g, normal, ..Pole::new(order, column, of_order.mu[column], &shape, sampling_rate_hz) }
             })
             .collect();
         poles.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
@@ -89,7 +90,7 @@ impl Observability {
 }
 
 /// g of the pole in `column`, from the left eigenvectors in real form times G: χᴴ G.
-pub(super) fn reference_vector(rows: &DMatrix<f64>, column: usize) -> DVector<C64> {
+fn reference_vector(rows: &DMatrix<f64>, column: usize) -> DVector<C64> {
     rows.row(column).transpose().zip_map(&rows.row(column + 1).transpose(), |re, im| C64::new(re, -im) * 0.5)
 }
 
@@ -136,8 +137,10 @@ pub struct Pole {
     pub damping_ratio: f64,
     /// C ψ, its largest component scaled to 1.
     pub shape: DVector<C64>,
-    /// The shape as φ and g tell it together if the mode is a normal one: the sum of both, each turned to its most real
-    /// phase, without imaginary parts and of norm 1, then of norm 1 itself. `None` where g does not cover the channels.
+    /// g, to the scale of C ψ before it was scaled: one component a reference; `None` where A_n is defective to working
+    /// precision.
+    pub g: Option<DVector<C64>>,
+    /// What φ and g say together if the mode is a normal one; `None` where g does not cover the channels.
     pub normal: Option<NormalShape>,
     /// Modal phase collinearity.
     pub mpc: f64,
@@ -157,14 +160,7 @@ pub struct Deviation {
 }
 
 impl Pole {
-    pub(super) fn new(
-        order: usize,
-        column: usize,
-        mu: C64,
-        shape: &DVector<C64>,
-        g: Option<DVector<C64>>,
-        sampling_rate_hz: f64,
-    ) -> Pole {
+    pub(super) fn new(order: usize, column: usize, mu: C64, shape: &DVector<C64>, sampling_rate_hz: f64) -> Pole {
         let lambda = mu.ln() * sampling_rate_hz;
         Pole {
             order,
@@ -174,7 +170,8 @@ impl Pole {
             frequency_hz: lambda.norm() / (2.0 * PI),
             damping_ratio: -lambda.re / lambda.norm(),
             shape: indicators::scaled_to_largest(shape.as_view()),
-            normal: g.and_then(|g| NormalShape::new(shape, &g)),
+            g: None,
+            normal: None,
             mpc: indicators::mpc(shape.as_view()),
             mpd: indicators::mpd(shape.as_view()),
             deviation: None,

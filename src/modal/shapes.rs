@@ -7,7 +7,8 @@ use nalgebra::{Complex, DVector};
 
 type C64 = Complex<f64>;
 
-/// What φ and g of a pole say together.
+/// What φ and g of a pole say together: the sum of both, each turned to its most real phase, without imaginary part and
+/// of norm 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NormalShape {
     /// Norm 1, real.
@@ -119,7 +120,7 @@ mod tests {
 
     fn pole(shape: DVector<C64>, g: DVector<C64>) -> Pole {
         let mu = C64::from_polar(0.99, 0.3);
-        Pole::new(2, 0, mu, &shape, Some(g), 100.0)
+        Pole { normal: NormalShape::new(&shape, &g), ..Pole::new(2, 0, mu, &shape, 100.0) }
     }
 
     /// Scatter that expects 1 − MAC = 0.01 of the real part and as much of the imaginary one.

@@ -4,7 +4,7 @@
 use crate::raw_files::{Folder, noise, samples};
 use oma_worker::model::channel::Channel;
 use oma_worker::model::control::Control;
-use oma_worker::model::parameters::{Outliers, Parameters, PreprocessingParameters};
+use oma_worker::model::parameters::{Outliers, PreprocessingParameters};
 use oma_worker::model::record::{RawFile, Record};
 use oma_worker::model::result::AnalysisResult;
 use oma_worker::model::run::RunType;
@@ -37,17 +37,7 @@ fn run(
     channels: Vec<Channel>,
     run_type: RunType,
 ) -> Result<AnalysisResult, PipelineError> {
-    let request = Request {
-        run_type,
-        analysis_id: None,
-        parameters: Parameters::default(),
-        files: vec![file],
-        channels,
-        selected_channels: None,
-        reference_channels: None,
-        period_start: None,
-        period_end: None,
-    };
+    let request = Request { channels, ..Request::new(run_type, vec![file]) };
     let work = tempfile::tempdir_in(folder.path()).unwrap();
     pipeline::run(&request, None, work.path(), &Control::none()).map(|outcome| outcome.result)
 }

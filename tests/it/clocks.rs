@@ -4,7 +4,7 @@
 use crate::raw_files::{Folder, noise, samples, untouched, warnings};
 use oma_worker::model::channel::Channel;
 use oma_worker::model::control::Control;
-use oma_worker::model::parameters::{Parameters, PreprocessingParameters};
+use oma_worker::model::parameters::PreprocessingParameters;
 use oma_worker::model::record::{RawFile, Record};
 use oma_worker::model::run::RunType;
 use oma_worker::pipeline::{self, Request};
@@ -335,17 +335,8 @@ fn sensors_of_two_rates_have_the_modes_of_the_structure_with_their_shapes() {
     };
     let mut channels = channels(&["s1", "s2"]);
     channels[0].clock_offset_s = -0.003;
-    let request = Request {
-        run_type: RunType::Ssi,
-        analysis_id: None,
-        parameters: Parameters::default(),
-        files: vec![file("s1", 0, 4, -0.003), file("s2", 1, 1, 0.0)],
-        channels,
-        selected_channels: None,
-        reference_channels: None,
-        period_start: None,
-        period_end: None,
-    };
+    let request =
+        Request { channels, ..Request::new(RunType::Ssi, vec![file("s1", 0, 4, -0.003), file("s2", 1, 1, 0.0)]) };
     let work = tempfile::tempdir_in(folder.path()).unwrap();
     let result = pipeline::run(&request, None, work.path(), &Control::none()).unwrap().result;
     assert_eq!(result.data.sampling_rate_hz, 50.0);

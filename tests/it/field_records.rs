@@ -6,7 +6,6 @@ use crate::support::real_data;
 use oma_worker::model::channel::Channel;
 use oma_worker::model::control::Control;
 use oma_worker::model::modes::Mode;
-use oma_worker::model::parameters::Parameters;
 use oma_worker::model::record::RawFile;
 use oma_worker::model::result::AnalysisResult;
 use oma_worker::model::run::RunType;
@@ -20,15 +19,9 @@ fn analyse(
     only: &[&str],
 ) -> AnalysisResult {
     let request = Request {
-        run_type,
-        analysis_id: None,
-        parameters: Parameters::default(),
-        files,
         channels,
         selected_channels: (!only.is_empty()).then(|| only.iter().map(|name| (*name).to_owned()).collect()),
-        reference_channels: None,
-        period_start: None,
-        period_end: None,
+        ..Request::new(run_type, files)
     };
     let work = tempfile::tempdir_in(folder.path()).unwrap();
     pipeline::run(&request, None, work.path(), &Control::none()).unwrap().result

@@ -1,7 +1,7 @@
 //! From a cluster of poles to a mode with all that is known of it.
 
 use crate::modal::ModalError;
-use crate::modal::poles::{self, Observability, Order, Pole};
+use crate::modal::poles::{Observability, Order, Pole};
 use crate::modal::selection::{self, Selected, Setting};
 use crate::modal::shapes::{JudgedShape, ShapeScatter};
 use crate::modal::ssi::Subspace;
@@ -70,13 +70,9 @@ impl ModeContext<'_> {
     /// Correlation of the mode's part of the output correlations with the measured ones, mean over all channel
     /// pairs: ρ = ⟨R, R_j⟩ / √(⟨R, R⟩⟨R_j, R_j⟩) over lags 1 to 2·block_rows − 1 (algorithms §3.6).
     fn contribution(&self, order: &Order, pole: &Pole) -> Option<f64> {
-        let left = order.left_vectors()?;
+        let g = pole.g.as_ref()?;
         let (l, r) = self.measured[0].shape();
         let n = order.order;
-        let g = poles::reference_vector(
-            &oma_linalg::multiply(&left, &self.observability.g.rows(0, n).into_owned()),
-            pole.column,
-        );
         let c = self.observability.output(n).map(|x| C64::new(x, 0.0));
         let residue = c * order.right_vector(pole) * g.transpose();
         let mut sum = 0.0;
