@@ -233,6 +233,9 @@ pub struct WorkerArgs {
     /// Seconds that SIGTERM leaves a run to end by itself before it goes back into the queue
     #[arg(long, env = "OMA_DRAIN_SECONDS", default_value = default::DRAIN_SECONDS, value_name = "SECONDS", hide_env_values = true)]
     drain_seconds: String,
+    /// MiB that the matrices of one run may take: one that needs more ends in ERROR [default: no limit]
+    #[arg(long, env = "OMA_MEMORY_LIMIT_MIB", value_name = "MIB", hide_env_values = true)]
+    memory_limit_mib: Option<String>,
     /// Anything: raw files are found under the names of tenant, structure and sensor instead of their ids
     #[arg(long, env = "USE_S3_STRING_PATHS", value_name = "ANY", hide_env_values = true)]
     use_s3_string_paths: Option<String>,
@@ -269,6 +272,8 @@ pub struct Settings {
     pub run_timeout: Duration,
     /// What SIGTERM leaves a run.
     pub drain: Duration,
+    /// MiB that the matrices of one run may take; `None`: no limit.
+    pub memory_limit_mib: Option<u64>,
     /// Whether the keys of raw files are made of names instead of ids.
     pub string_paths: bool,
     /// Where HTTP is served; `None`: nowhere.
@@ -327,6 +332,7 @@ impl WorkerArgs {
                 faults,
             ),
             drain: seconds("OMA_DRAIN_SECONDS", &self.drain_seconds, default::DRAIN_SECONDS, 0.0..=DAY, faults),
+            memory_limit_mib: memory_limit(self.memory_limit_mib.as_deref(), faults),
             string_paths: self.use_s3_string_paths.as_deref().is_some_and(|v| !v.is_empty()),
             http_addr: address(self.http_addr.as_deref(), faults),
         }
@@ -375,6 +381,17 @@ fn attempts(given: &str, faults: &mut Faults) -> u32 {
     }
 }
 
+fn memory_limit(given: Option<&str>, faults: &mut Faults) -> Option<u64> {
+    let text = given.filter(|v| !v.is_empty())?;
+    match text.parse() {
+        Ok(mib @ 1..) => Some(mib),
+        _ => {
+            faults.add("OMA_MEMORY_LIMIT_MIB", text, "a whole number of MiB of at least 1");
+            None
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -402,6 +419,7 @@ mod tests {
             max_attempts: 3,
             run_timeout: Duration::from_secs(6 * 3600),
             drain: Duration::from_secs(25),
+            memory_limit_mib: None,
             string_paths: false,
             http_addr: None,
         };
@@ -416,6 +434,7 @@ mod tests {
             "--data-path=",
             "--use-s3-string-paths=",
             "--max-attempts=",
+            "--memory-limit-mib=",
             "--backend=",
             "--log=",
             "--log-format=",

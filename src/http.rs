@@ -66,7 +66,7 @@ pub fn record() -> Result<PrometheusHandle, BuildError> {
     describe_counter!("oma_documents_total", "What else became of queue documents here");
     describe_counter!("oma_backend_runs_total", "Computed runs by backend, and whether it was a fallback");
     describe_histogram!("oma_stage_seconds", "Time of each stage of a run");
-    describe_histogram!("oma_operation_seconds", "Time of each call to a store, by its outcome");
+    describe_histogram!("oma_operation_seconds", "Time of each call, by service and outcome");
     describe_histogram!("oma_heartbeat_lag_seconds", "How late heartbeats were acknowledged");
     describe_histogram!("oma_abort_seconds", "From the arrival of an abort to the end of the computation");
     describe_gauge!("oma_queue_depth", "Runs that wait for a worker");

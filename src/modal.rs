@@ -30,7 +30,7 @@ pub mod selection;
 pub mod automatic;
 
 use crate::compute::ComputeError;
-use crate::model::control::{Cancelled, Control};
+use crate::model::control::{Cancelled, Control, MemoryExceeded};
 use crate::model::record::{Block, ReadError, Record};
 
 /// Why a method gave no answer.
@@ -45,6 +45,9 @@ pub enum ModalError {
     /// The sums could not be formed.
     #[error(transparent)]
     Compute(#[from] ComputeError),
+    /// The sums would take too much memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryExceeded),
     /// A setting and the record do not fit.
     #[error("{0}")]
     Setting(String),

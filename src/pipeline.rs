@@ -113,6 +113,7 @@ impl From<ModalError> for PipelineError {
             ModalError::Cancelled(cancelled) | ModalError::Read(ReadError::Cancelled(cancelled)) => cancelled.into(),
             ModalError::Read(_) => PipelineError::Transient(message),
             ModalError::Compute(_) => PipelineError::permanent("data_too_short", message),
+            ModalError::Memory(_) => PipelineError::permanent("too_large", message),
             ModalError::Setting(_) => PipelineError::permanent("bad_parameter", message),
             ModalError::Data(_) | ModalError::NoConvergence(_) => PipelineError::permanent("bad_data", message),
         }

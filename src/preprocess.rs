@@ -19,7 +19,7 @@ mod zero_phase;
 use crate::ingest::cache::{CacheError, CacheWriter, CachedRecord, Description, SCHEMA_VERSION};
 use crate::ingest::{IngestError, Missing, RawRecord, Stretch};
 use crate::model::channel::Channel;
-use crate::model::control::{Cancelled, Control};
+use crate::model::control::{Cancelled, Control, MemoryExceeded};
 use crate::model::parameters::PreprocessingParameters;
 use crate::model::record::RawFile;
 use crate::model::record::{BLOCK_SAMPLES, Segment};
@@ -54,6 +54,8 @@ pub enum PreprocessError {
     Unstable { order: usize, rate_hz: f64 },
     #[error("filter would hold {mib} MiB, at most {limit} are allowed: raise filter.low_hz or lower filter.order")]
     Memory { mib: u64, limit: u64 },
+    #[error(transparent)]
+    MemoryExceeded(#[from] MemoryExceeded),
     #[error(
         "longest gap-free segment has {longest} samples, filter and decimation_factor {factor} need at least {least}"
     )]
@@ -106,6 +108,7 @@ impl PreprocessError {
                 "data_too_short"
             }
             PreprocessError::Calibration { .. } | PreprocessError::Range(_) => "bad_calibration",
+            PreprocessError::MemoryExceeded(_) => "too_large",
             _ => "bad_parameter",
         }
     }
@@ -160,7 +163,7 @@ pub fn prepare(
     check(&raw, parameters)?;
     let steps = Steps::new(parameters, raw.sampling_rate_hz())?;
     let survey = Survey::of(&raw, parameters, steps.least_samples() as u64, control, &watch(1.0))?;
-    survey.check(&raw, &steps)?;
+    survey.check(&raw, &steps, control)?;
     write(&raw, parameters, &steps, survey, out, control, &watch(2.0))
 }
 
@@ -249,7 +252,7 @@ impl Survey {
     }
 
     /// Whether there is anything to write.
-    fn check(&self, raw: &RawRecord, steps: &Steps) -> Result<(), PrepareError> {
+    fn check(&self, raw: &RawRecord, steps: &Steps, control: &Control) -> Result<(), PrepareError> {
         let channels = raw.channels();
         if let Some(channel) = channels.iter().zip(&self.missing).find(|(_, m)| m.present == 0) {
             return Err(IngestError::AllMissing(channel.0.name.clone()).into());
@@ -264,10 +267,18 @@ impl Survey {
             let least = steps.least_samples();
             return Err(PreprocessError::TooShort { longest: self.longest, factor, least }.into());
         }
-        let mib = (steps.held_samples(self.longest) * channels.len() as u64 * size_of::<f64>() as u64) >> 20;
+        let held = steps.held_samples(self.longest);
+        let mib = (held * channels.len() as u64 * size_of::<f64>() as u64) >> 20;
         if mib > FILTER_MEMORY_MIB {
             return Err(PreprocessError::Memory { mib, limit: FILTER_MEMORY_MIB }.into());
         }
+        control
+            .plan_memory(
+                || format!("filters that hold {held} samples of {} channels", channels.len()),
+                &[held as usize, channels.len(), size_of::<f64>()],
+                "raise filter.low_hz or lower filter.order",
+            )
+            .map_err(PreprocessError::from)?;
         Ok(())
     }
 

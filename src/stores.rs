@@ -232,6 +232,22 @@ pub struct Mark {
     pub run_type: String,
 }
 
+/// The largest result in bytes of BSON: what MongoDB takes, less some room for what travels with it.
+///
+/// # Source
+/// MongoDB manual, "MongoDB Limits and Thresholds": 16 MiB.
+pub const LARGEST_RESULT: usize = (16 << 20) - (64 << 10);
+
+/// Refuses a result that is larger than [`LARGEST_RESULT`].
+fn check_result(doing: &str, result: &Value) -> StoreResult<()> {
+    match documents::bson_size(result) {
+        size if size > LARGEST_RESULT => {
+            Err(StoreError::invalid(doing, format!("it has {size} bytes, at most {LARGEST_RESULT} are taken")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The analyses and their results.
 #[async_trait]
 pub trait Analyses: Send + Sync {
@@ -262,7 +278,8 @@ pub trait Analyses: Send + Sync {
     /// {`queue_id` and `fence` this} → `progress` {stage, fraction}.
     async fn progress(&self, key: &AnalysisKey, mark: &Mark, stage: &str, fraction: f64) -> StoreResult<bool>;
 
-    /// Writes a result under `id`, over an older one of the same id.
+    /// Writes a result under `id`, over an older one of the same id; one of more than [`LARGEST_RESULT`] bytes is
+    /// refused.
     async fn put_result(&self, structure_id: &Id, id: &Id, result: &Value) -> StoreResult<()>;
 }
 

@@ -22,6 +22,7 @@ mod abort;
 mod execute;
 mod fault;
 mod inputs;
+mod large_arrays;
 mod lease;
 mod mark;
 mod outbox;
@@ -47,7 +48,7 @@ use crate::stores::documents::{Analysis, AnalysisKey, Id, QueueDocument};
 use crate::stores::{StoreResult, Stores};
 use abort::AtWork;
 use async_trait::async_trait;
-use retry::Retry;
+use retry::{Retry, mongodb};
 use run::Context;
 use serde_json::Value;
 use std::sync::Arc;
@@ -291,5 +292,5 @@ async fn work_loop(bench: &Workbench, settling: &AtomicUsize, tasks: &mut JoinSe
 /// One claim, not repeated: of a claim whose answer is lost the lease runs out.
 async fn claim(context: &Context) -> StoreResult<Option<QueueDocument>> {
     let (queue, claimant) = (context.stores.queue.clone(), context.claimant());
-    context.retry.once("claim", async move { queue.claim(&claimant).await }).await
+    context.retry.once(mongodb("claim"), async move { queue.claim(&claimant).await }).await
 }

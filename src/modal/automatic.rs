@@ -74,6 +74,9 @@ const TRIPLETS_ADD: usize = 8;
 /// and no identifiable mode of 150 chains was lost by it.
 const MOST_MAC_LOSS: f64 = 0.05;
 
+/// Bytes that each entry of H takes: plain and weighted, the half-difference, and a copy of both that is decomposed, f64.
+const HANKEL_BYTES: usize = 5 * 8;
+
 /// What automatic SSI found.
 #[derive(Debug, Clone)]
 pub struct Identified {
@@ -285,6 +288,12 @@ impl LevelTask<'_> {
         let by_rule = (samples / (BLOCK_LENGTH * block_rows as u64)).min(BLOCKS as u64) as usize;
         // An even number, so that the halves are equal.
         let blocks = self.parameters.blocks.unwrap_or(by_rule).max(FEWEST_BLOCKS) / 2 * 2;
+        let (channels, references) = (self.record.info().channels.len(), self.references.len());
+        control.plan_memory(
+            || format!("Hankel matrices of {block_rows} block rows, {channels} channels and {references} references"),
+            &[block_rows, channels, block_rows, references, HANKEL_BYTES],
+            "lower block_rows or choose fewer channels",
+        )?;
         ssi::lag_products(self.record, self.references, 2 * block_rows, blocks, backend, control)
     }
 

@@ -11,6 +11,9 @@ const SEGMENTS: u64 = 40;
 const SHORTEST_SEGMENT: usize = 256;
 const LONGEST_SEGMENT: usize = 16384;
 
+/// Bytes that each entry of a spectral matrix takes: a complex f64, and its half of the sums behind it.
+const BYTES: usize = 24;
+
 /// Segment length where none is given: the power of two that leaves at least 40 half-overlapped segments,
 /// at least 256 and at most 16384 (automation §4); a record shorter than 256 samples takes what fits.
 pub fn segment_length_by_rule(info: &RecordInfo) -> usize {
@@ -23,7 +26,8 @@ pub fn segment_length_by_rule(info: &RecordInfo) -> usize {
 /// Averages the cross-periodograms of a record.
 ///
 /// # Errors
-/// [`ModalError`] if no gap-free stretch holds a segment, the record cannot be read or the run is stopped.
+/// [`ModalError`] if no gap-free stretch holds a segment, the matrices would take too much memory, the record cannot be
+/// read or the run is stopped.
 pub fn spectral_matrices(
     record: &dyn Record,
     segment_length: usize,
@@ -38,6 +42,12 @@ pub fn spectral_matrices(
         segment_length,
         hop: (segment_length - (segment_length as f64 * overlap) as usize).max(1),
     };
+    let (channels, lines) = (plan.channels, segment_length / 2 + 1);
+    control.plan_memory(
+        || format!("spectral matrices of {channels} channels at {lines} lines"),
+        &[lines, channels, channels, BYTES],
+        "lower segment_length or choose fewer channels",
+    )?;
     let mut sums = backend.cross_spectra(&plan);
     super::for_each_block(record, "spectra", control, |block| sums.push(block))?;
     Ok(sums.finish()?)

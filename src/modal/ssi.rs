@@ -17,10 +17,13 @@ use oma_linalg::Svd;
 /// Relative residual to which the leading singular triplets are computed.
 const SVD_TOLERANCE: f64 = 1e-10;
 
+/// Bytes that each lag product takes: itself and as correlation, f64; each sample at both ends of a segment, too.
+const BYTES: usize = 16;
+
 /// The lag products of a record, for `lags` lags, kept in `blocks` blocks.
 ///
 /// # Errors
-/// [`ModalError`] if the record cannot be read or the run is stopped.
+/// [`ModalError`] if they would take too much memory, the record cannot be read or the run is stopped.
 pub fn lag_products(
     record: &dyn Record,
     references: &[usize],
@@ -30,6 +33,16 @@ pub fn lag_products(
     control: &Control,
 ) -> Result<LagProducts, ModalError> {
     let info = record.info();
+    control.plan_memory(
+        || format!("correlations of {} channels with {} at {lags} lags", info.channels.len(), references.len()),
+        &[
+            lags,
+            info.channels.len(),
+            references.len().saturating_mul(blocks).saturating_add(info.segments.len()),
+            BYTES,
+        ],
+        "lower block_rows or blocks or choose fewer channels",
+    )?;
     let plan = LagPlan {
         channels: info.channels.len(),
         references: references.to_vec(),

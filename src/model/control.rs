@@ -1,4 +1,4 @@
-//! How a computation is watched and stopped.
+//! How a computation is watched, stopped and bounded.
 
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -8,20 +8,38 @@ use tokio_util::sync::CancellationToken;
 #[error("cancelled")]
 pub struct Cancelled;
 
+/// A computation would take more memory than it may.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} need {needed_mib} MiB, OMA_MEMORY_LIMIT_MIB is {limit_mib}: {remedy}")]
+pub struct MemoryExceeded {
+    /// What would take it.
+    what: String,
+    needed_mib: u64,
+    limit_mib: u64,
+    /// What to do about it.
+    remedy: &'static str,
+}
+
 /// Receives the stage (`ingest`, `spectra`, `lag products`, `poles`, …) and the part of it that is done, 0 to 1.
 pub type ProgressFn = dyn Fn(&str, f64) + Send + Sync;
 
-/// The token and the progress of one run; clones share both.
+/// The token, the progress and the limit of one run; clones share them.
 #[derive(Clone)]
 pub struct Control {
     token: CancellationToken,
     progress: Arc<ProgressFn>,
+    memory_limit_mib: Option<u64>,
 }
 
 impl Control {
     /// A control that `token` stops and `progress` watches.
     pub fn new(token: CancellationToken, progress: Arc<ProgressFn>) -> Control {
-        Control { token, progress }
+        Control { token, progress, memory_limit_mib: None }
+    }
+
+    /// The same with a limit for what is planned by [`Control::plan_memory`].
+    pub fn with_memory_limit(self, mib: Option<u64>) -> Control {
+        Control { memory_limit_mib: mib, ..self }
     }
 
     /// A control that nobody stops or watches.
@@ -40,6 +58,25 @@ impl Control {
     /// [`Cancelled`] once the token is cancelled.
     pub fn checkpoint(&self) -> Result<(), Cancelled> {
         if self.token.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+    }
+
+    /// To be called before memory is taken that grows with more than one of channels, lines, lags and rows:
+    /// `factors` of bytes in all.
+    ///
+    /// # Errors
+    /// [`MemoryExceeded`] if that is above the limit.
+    pub fn plan_memory(
+        &self,
+        what: impl FnOnce() -> String,
+        factors: &[usize],
+        remedy: &'static str,
+    ) -> Result<(), MemoryExceeded> {
+        let Some(limit_mib) = self.memory_limit_mib else { return Ok(()) };
+        let bytes = factors.iter().fold(1_u64, |product, factor| product.saturating_mul(*factor as u64));
+        match bytes.div_ceil(1 << 20) {
+            needed_mib if needed_mib > limit_mib => Err(MemoryExceeded { what: what(), needed_mib, limit_mib, remedy }),
+            _ => Ok(()),
+        }
     }
 
     /// Says how far a stage is.

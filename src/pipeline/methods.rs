@@ -21,9 +21,6 @@ const OVERLAP: f64 = 0.5;
 /// Singular values that are kept by rule: more than three modes seldom meet at one line.
 const SINGULAR_VALUES: usize = 3;
 
-/// Numbers that an array of a result document holds at most (contract §3).
-const INLINE_NUMBERS: usize = 64 * 1024;
-
 /// Frequency domain decomposition, plain (`fdd`) or with damping (`efdd`, `fsdd`).
 pub(super) fn fdd(
     result: &mut AnalysisResult,
@@ -47,8 +44,7 @@ pub(super) fn fdd(
     };
     control.progress("peaks", 0.0);
     let peaks = fdd::peaks(&spectra, &setting, control)?;
-    let kept = count.min((INLINE_NUMBERS / lines).max(1));
-    let singular_values = spectrum::singular_values(&spectra, kept, control)?;
+    let singular_values = spectrum::singular_values(&spectra, count, control)?;
     control.progress("peaks", 1.0);
     let method = parameters.method.as_deref().unwrap_or("fdd");
     let bells = match method {
@@ -69,7 +65,7 @@ pub(super) fn fdd(
         "overlap": overlap,
         "band_low_hz": setting.band_hz.0,
         "band_high_hz": setting.band_hz.1,
-        "singular_values": kept,
+        "singular_values": count,
         "peak_prominence": setting.prominence,
     });
     if spectra.segments < info.channels.len() {

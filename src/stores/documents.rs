@@ -103,6 +103,26 @@ pub fn integer(value: &Value) -> Option<i64> {
     }
 }
 
+/// Bytes that a JSON value takes in BSON, at most.
+///
+/// # Source
+/// BSON Specification 1.1, <https://bsonspec.org/spec.html>.
+pub fn bson_size(value: &Value) -> usize {
+    // A type and a name before each element; a length before and a zero after them all.
+    let element = |name: usize, value: &Value| 1 + name + 1 + bson_size(value);
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Number(_) => 8,
+        Value::String(text) => 4 + text.len() + 1,
+        Value::Array(values) => {
+            let digits = |index: usize| index.checked_ilog10().unwrap_or(0) as usize + 1;
+            5 + values.iter().enumerate().map(|(index, value)| element(digits(index), value)).sum::<usize>()
+        }
+        Value::Object(object) => 5 + object.iter().map(|(name, value)| element(name.len(), value)).sum::<usize>(),
+    }
+}
+
 fn lenient_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Date>, D::Error> {
     Ok(Date::from_value(&Value::deserialize(deserializer)?))
 }
@@ -386,5 +406,23 @@ impl Measure {
         let ends_before = matches!((self.end, from), (Some(end), Some(from)) if end < from);
         let starts_after = matches!((self.start, to), (Some(start), Some(to)) if start > to);
         !ends_before && !starts_after
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_size_in_bson_is_that_of_the_bytes() {
+        let numbers: Vec<f64> = (0..1234).map(|k| k as f64 + 0.5).collect();
+        for value in
+            [json!({}), json!({"a": null, "text": "über", "is": true}), json!({"n": numbers, "o": [{"x": [1.5]}]})]
+        {
+            let bytes =
+                bson::serialize_to_vec(&bson::Bson::try_from(value.clone()).unwrap().as_document().unwrap()).unwrap();
+            assert_eq!(bson_size(&value), bytes.len(), "{value}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The names of collections, buckets and dead letters, in one place: a platform with other names is served by
+//! The names of collections, buckets, keys and dead letters, in one place: a platform with other names is served by
 //! changing [`Names`].
 
 use super::documents::Id;
@@ -37,6 +37,17 @@ impl Default for Names {
             cache_bucket: "cache".into(),
         }
     }
+}
+
+/// The key of a preprocessed record in the bucket of the cache; `hash` is that of all that it depends on.
+pub fn record_key(structure_id: &Id, hash: &str) -> String {
+    format!("oma/v1/{structure_id}/{hash}.parquet")
+}
+
+/// The key of a result's large array in the bucket of the cache, by the SHA-256 of its content. Not among the records,
+/// so that a rule of the bucket may let those expire.
+pub fn array_key(structure_id: &Id, sha256: &str) -> String {
+    format!("oma/results/v1/{structure_id}/{sha256}.parquet")
 }
 
 impl Names {

@@ -1,7 +1,7 @@
 //! Broadcasts that abort the run at work.
 
 use super::Vitals;
-use super::retry::Retry;
+use super::retry::{Retry, kafka};
 use crate::stores::Aborts;
 use crate::stores::documents::Id;
 use futures::StreamExt;
@@ -22,6 +22,8 @@ struct Current {
     aborted: CancellationToken,
     /// When the first abort came.
     since: Option<Instant>,
+    /// The run's.
+    span: tracing::Span,
 }
 
 /// An analysis at work; dropping it ends that.
@@ -55,8 +57,9 @@ impl AtWork {
     /// From now on a broadcast for this analysis counts.
     pub(crate) fn watch(&self, analysis_id: &Id) -> Watch<'_> {
         let aborted = CancellationToken::new();
-        let entry = Some(Current { analysis_id: analysis_id.clone(), aborted: aborted.clone(), since: None });
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = entry;
+        let (analysis_id, span) = (analysis_id.clone(), tracing::Span::current());
+        let entry = Current { analysis_id, aborted: aborted.clone(), since: None, span };
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(entry);
         Watch { at_work: self, aborted }
     }
 
@@ -66,7 +69,7 @@ impl AtWork {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *current {
             Some(current) if wanted.as_ref() == Some(&current.analysis_id) => {
-                tracing::info!(analysis_id = %current.analysis_id, "abort received");
+                current.span.in_scope(|| tracing::info!("abort received"));
                 current.since.get_or_insert_with(Instant::now);
                 current.aborted.cancel();
             }
@@ -93,7 +96,7 @@ pub(crate) async fn listen(aborts: Arc<dyn Aborts>, at_work: Arc<AtWork>, retry:
     let mut failures = 0;
     loop {
         let subscription = aborts.clone();
-        match retry.once("subscribe to broadcasts", async move { subscription.subscribe().await }).await {
+        match retry.once(kafka("subscribe to broadcasts"), async move { subscription.subscribe().await }).await {
             Ok(mut payloads) => {
                 if let Some(ready) = ready.take() {
                     let _ = ready.send(());

@@ -2,17 +2,17 @@
 
 use super::fault::{Fault, classify};
 use super::inputs::{self, Input, Source};
-use super::retry::{Retry, bounded};
+use super::retry::{Retry, bounded, mongodb, mysql, s3};
 use super::spool::Spool;
-use super::{Compute, ComputedResult, Job};
+use super::{Compute, ComputedResult, Job, large_arrays};
 use crate::model::channel::Channel;
 use crate::model::control::{Cancelled, Control};
 use crate::model::parameters::{ParameterError, Parameters};
 use crate::model::record::RawFile;
 use crate::pipeline::{self, Outcome, PipelineError, Request};
-use crate::stores::documents::{Structure, timestamp};
-use crate::stores::names::Names;
-use crate::stores::{ObjectInfo, StoreError, StoreResult, Stores};
+use crate::stores::documents::{Id, Structure, timestamp};
+use crate::stores::names::{Names, array_key, record_key};
+use crate::stores::{LARGEST_RESULT, ObjectInfo, StoreError, StoreResult, Stores};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -80,9 +80,9 @@ pub enum ExecuteError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The result cannot be written as JSON.
+    /// The result, or a large array of it, cannot be encoded.
     #[error("result document: {0}")]
-    Encode(serde_json::Error),
+    Encode(Box<dyn std::error::Error + Send + Sync>),
     /// The pipeline failed.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -102,6 +102,7 @@ pub struct Execute {
     spool: Spool,
     work: PathBuf,
     retry: Retry,
+    memory_limit_mib: Option<u64>,
 }
 
 impl Execute {
@@ -111,10 +112,17 @@ impl Execute {
         let defaults = super::WorkerOptions::default();
         let retry = Retry::new(None, defaults.call_timeout, defaults.patience);
         let spool = Spool::new(data_path, spool_limit);
-        Execute { stores, names, string_paths, spool, work: data_path.join("work"), retry }
+        let work = data_path.join("work");
+        Execute { stores, names, string_paths, spool, work, retry, memory_limit_mib: None }
+    }
+
+    /// The same with a limit for what the matrices of a run may take (`OMA_MEMORY_LIMIT_MIB`).
+    pub fn with_memory_limit(self, mib: Option<u64>) -> Execute {
+        Execute { memory_limit_mib: mib, ..self }
     }
 
     async fn execute(&self, job: Job, control: Control) -> Result<ComputedResult, ExecuteError> {
+        let control = control.with_memory_limit(self.memory_limit_mib);
         let body = &job.analysis.body;
         let parameters = Parameters::from_parts(&body["preprocessing"], &body["fdd"], &body["ssi"])?;
         let (period_start, period_end) = (moment(body, "start")?, moment(body, "end")?);
@@ -148,7 +156,29 @@ impl Execute {
         let fallback = if result.provenance.fallback_reason.is_some() { "yes" } else { "no" };
         let backend = result.provenance.backend.clone();
         metrics::counter!("oma_backend_runs_total", "backend" => backend, "fallback" => fallback).increment(1);
-        Ok(ComputedResult { document: serde_json::to_value(result).map_err(ExecuteError::Encode)? })
+        let mut document = serde_json::to_value(result).map_err(|error| ExecuteError::Encode(error.into()))?;
+        self.keep_large_arrays(&mut document, &job.key.structure_id, &control).await?;
+        Ok(ComputedResult { document })
+    }
+
+    /// Puts what the document has no room for beside it, before the document names it.
+    async fn keep_large_arrays(
+        &self,
+        document: &mut Value,
+        structure_id: &Id,
+        control: &Control,
+    ) -> Result<(), ExecuteError> {
+        let key = |sha256: &str| array_key(structure_id, sha256);
+        let taken = large_arrays::take_out(document, LARGEST_RESULT, key);
+        let folder = self.work_folder()?;
+        let path = folder.path().join("array.parquet");
+        for array in taken.map_err(|error| ExecuteError::Encode(error.into()))? {
+            let local = |source| ExecuteError::Local { path: path.display().to_string(), source };
+            std::fs::write(&path, &array.content).map_err(local)?;
+            let put = async { Ok(self.put(&self.names.cache_bucket, &array.key, &path).await?) };
+            unless_stopped(control, put).await?;
+        }
+        Ok(())
     }
 
     /// Runs the pipeline over the cached record if there is one, over the raw files otherwise; and what it made of
@@ -192,7 +222,7 @@ impl Execute {
         let (objects, bucket) = (self.stores.objects.clone(), self.names.cache_bucket.clone());
         let (key, target) = (cache_key.to_owned(), path.to_owned());
         let get = async move { objects.get(&bucket, &key, &target).await };
-        match bounded("get the cached record", TRANSFER_TIMEOUT, get).await {
+        match bounded(s3("get the cached record"), TRANSFER_TIMEOUT, get).await {
             Ok(found) => found.is_some(),
             Err(error) => {
                 tracing::warn!(cache_key, error = %error, "cached record not read, it is made anew");
@@ -209,8 +239,8 @@ impl Execute {
         folder: &Path,
         control: &Control,
     ) -> Result<Outcome, PipelineError> {
-        let (folder, control) = (folder.to_owned(), control.clone());
-        let run = move || pipeline::run(&request, cached.as_deref(), &folder, &control);
+        let (folder, control, span) = (folder.to_owned(), control.clone(), tracing::Span::current());
+        let run = move || span.in_scope(|| pipeline::run(&request, cached.as_deref(), &folder, &control));
         match tokio::task::spawn_blocking(run).await {
             Ok(result) => result,
             Err(died) => match died.try_into_panic() {
@@ -226,7 +256,7 @@ impl Execute {
             let (catalog, id) = (self.stores.catalog.clone(), id.clone());
             async move { catalog.structure(&id).await }
         };
-        let found = self.retry.call("read the structure", read).await?;
+        let found = self.retry.call(mongodb("read the structure"), read).await?;
         found.ok_or_else(|| ExecuteError::MissingStructure { structure_id: id.to_string() })
     }
 
@@ -235,7 +265,7 @@ impl Execute {
             let (catalog, structure) = (self.stores.catalog.clone(), structure.clone());
             async move { catalog.channels(&structure).await }
         };
-        let mut channels = self.retry.call("read the channels", read).await?;
+        let mut channels = self.retry.call(mysql("read the channels"), read).await?;
         let known = channels.len();
         channels.retain(|channel| channel.active);
         if channels.is_empty() {
@@ -306,7 +336,7 @@ impl Execute {
     where
         F: Future<Output = StoreResult<T>> + Send + 'static,
     {
-        self.retry.call_within(doing, TRANSFER_TIMEOUT, || call(self.stores.objects.clone())).await
+        self.retry.call_within(s3(doing), TRANSFER_TIMEOUT, || call(self.stores.objects.clone())).await
     }
 
     /// A bounded and repeated look at the index of raw files.
@@ -315,7 +345,7 @@ impl Execute {
             let (catalog, structure) = (self.stores.catalog.clone(), structure.clone());
             async move { catalog.measures(&structure).await }
         };
-        self.retry.call("read the measures", read).await
+        self.retry.call(mongodb("read the measures"), read).await
     }
 
     async fn get(&self, bucket: &str, key: &str, path: &Path) -> StoreResult<Option<ObjectInfo>> {
@@ -389,7 +419,10 @@ fn cache_key(job: &Job, request: &Request, inputs: &[Input]) -> String {
         "selected_channels": request.selected_channels,
         "period": [request.period_start, request.period_end],
     });
-    let digest = Sha256::digest(content.to_string());
-    let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("oma/v1/{}/{hash}.parquet", job.key.structure_id)
+    record_key(&job.key.structure_id, &sha256(content.to_string().as_bytes()))
+}
+
+/// SHA-256 in hexadecimal.
+pub(super) fn sha256(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }

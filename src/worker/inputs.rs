@@ -1,12 +1,11 @@
 //! Which raw files a run is computed from: the index of measures first, the bucket's listing where there is no index.
 
-use super::execute::{Execute, ExecuteError};
+use super::execute::{Execute, ExecuteError, sha256};
 use crate::model::channel::Channel;
 use crate::model::control::Control;
 use crate::stores::documents::{Measure, Structure};
 use crate::stores::{ObjectInfo, Objects};
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -80,7 +79,7 @@ async fn indexed(execute: &Execute, measure: &Measure, number: usize) -> Result<
         }
         None => {
             let text = to_csv(measure);
-            let etag = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+            let etag = sha256(text.as_bytes());
             let key = format!("measures/{}/{number}.csv", measure.sensor_id.as_deref().unwrap_or("all"));
             (ObjectInfo { key, size: text.len() as u64, etag }, Source::Inline(text))
         }

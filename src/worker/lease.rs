@@ -6,7 +6,7 @@
 //! store's clock read its time, so they end before the lease does; a store's clock that steps forward by more than a
 //! quarter of a lease breaks that.
 
-use super::retry::{Retry, bounded};
+use super::retry::{Retry, bounded, mongodb};
 use crate::model::run::Status;
 use crate::stores::documents::{Own, QueueDocument};
 use crate::stores::{RunQueue, StoreError, StoreErrorKind, StoreResult};
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 /// Where heartbeats come from.
 #[derive(Clone)]
@@ -111,7 +112,7 @@ impl Lease {
             end: watch::Sender::new(None),
             turn: tokio::sync::Mutex::new(()),
         });
-        let beats = heart.runtime.spawn(beat(heart.queue.clone(), shared.clone()));
+        let beats = heart.runtime.spawn(beat(heart.queue.clone(), shared.clone()).in_current_span());
         Lease { shared, _beats: AbortOnDropHandle::new(beats) }
     }
 
@@ -170,7 +171,7 @@ impl Lease {
             let (queue, own) = (queue.clone(), own.clone());
             async move { queue.raise(&own, fence).await }
         };
-        let matched = retry.call("raise the fence", raise).await?;
+        let matched = retry.call(mongodb("raise the fence"), raise).await?;
         let find = || {
             let (queue, id) = (queue.clone(), own.id.clone());
             async move { queue.find(&id).await }
@@ -179,7 +180,7 @@ impl Lease {
         let raised = |document: QueueDocument| {
             document.worker.fence == fence && document.worker.id.as_ref() == Some(&self.shared.worker_id)
         };
-        let held = matched || retry.call("re-read a raised document", find).await?.is_some_and(raised);
+        let held = matched || retry.call(mongodb("re-read a raised document"), find).await?.is_some_and(raised);
         if held {
             self.shared.own.lock().unwrap_or_else(PoisonError::into_inner).fence = fence;
         }
@@ -203,7 +204,7 @@ async fn beat(queue: Arc<dyn RunQueue>, shared: Arc<Shared>) {
         let (due, began) = (next, Instant::now());
         next = began + quarter;
         let (own, for_heartbeat) = (shared.own(), queue.clone());
-        match bounded("heartbeat", quarter, async move { for_heartbeat.heartbeat(&own).await }).await {
+        match bounded(mongodb("heartbeat"), quarter, async move { for_heartbeat.heartbeat(&own).await }).await {
             Ok(true) => {
                 metrics::histogram!("oma_heartbeat_lag_seconds").record((Instant::now() - due).as_secs_f64());
                 shared.confirmed.send_replace(began);
@@ -239,7 +240,7 @@ async fn judge(queue: &Arc<dyn RunQueue>, shared: &Shared, limit: Duration) -> J
             None => Ok(Judgement::Ended(End::Gone)),
         }
     };
-    bounded("re-read after a heartbeat", limit, look).await.unwrap_or_else(|error| {
+    bounded(mongodb("re-read after a heartbeat"), limit, look).await.unwrap_or_else(|error| {
         tracing::debug!(error = %error, "no answer why a heartbeat did not match");
         Judgement::Goes
     })

@@ -2,6 +2,7 @@
 
 use super::abort::{AtWork, Watch};
 use super::lease::Lease;
+use super::retry::mongodb;
 use super::run::{Context, Halt, Run, Unreadable};
 use crate::model::run::Status;
 use crate::stores::documents::{Analysis, AnalysisKey, Holder, Own, QueueDocument, Unsent};
@@ -109,25 +110,25 @@ pub(crate) async fn hand_back(run: &Run) -> Result<(), Halt> {
     let wait = run.context.options.sleep_time;
     let matched = run.queue("hand back", |queue, own| async move { queue.hand_back(&own, &entry, wait).await }).await?;
     // Not matched: an earlier try came through, or the document is somebody else's. Nothing to do in either case.
-    tracing::debug!(document = %run.id(), matched, "handed back, another run of the analysis comes first");
+    tracing::debug!(matched, "handed back, another run of the analysis comes first");
     run.context.count(|counts| counts.handed_back += 1);
     Ok(())
 }
 
 /// Moves a document that no run can be made of to the dead letters.
 pub(crate) async fn bury(context: &Context, document: &QueueDocument, lease: &Lease, reason: &str) -> Result<(), Halt> {
-    tracing::warn!(document = %document.id, reason, "queue document goes to the dead letters");
+    tracing::warn!(reason, "queue document goes to the dead letters");
     let queue = &context.stores.queue;
     let bury = || {
         let (queue, document, reason) = (queue.clone(), document.clone(), reason.to_owned());
         async move { queue.bury(&document, &reason).await }
     };
-    context.here(context.retry.call("write a dead letter", bury)).await?;
+    context.here(context.retry.call(mongodb("write a dead letter"), bury)).await?;
     let remove = || {
         let (queue, own) = (queue.clone(), lease.own());
         async move { queue.remove(&own).await }
     };
-    context.here(context.retry.call("remove a dead letter from the queue", remove)).await?;
+    context.here(context.retry.call(mongodb("remove a dead letter from the queue"), remove)).await?;
     context.count(|counts| counts.dead += 1);
     Ok(())
 }
@@ -136,6 +137,6 @@ pub(crate) async fn bury(context: &Context, document: &QueueDocument, lease: &Le
 pub(crate) async fn bury_unreadable(unreadable: &Unreadable) {
     let Unreadable { context, document, reason, lease } = unreadable;
     if let Err(halt) = bury(context, document, lease, reason).await {
-        tracing::warn!(document = %document.id, ?halt, "dead letter left to the next claimer");
+        tracing::warn!(?halt, "dead letter left to the next claimer");
     }
 }

@@ -5,7 +5,7 @@
 //! is sent while an earlier run of the analysis still has messages; and nothing is sent unless the last matched
 //! heartbeat began less than half a lease ago, each send being bounded by a quarter.
 
-use super::retry::bounded;
+use super::retry::{bounded, kafka, mongodb};
 use super::run::{Halt, Phase, Run};
 use crate::model::run::{Status, StatusMessage};
 use crate::stores::documents::Outcome;
@@ -36,7 +36,7 @@ pub(crate) async fn deliver(run: Arc<Run>) {
             Ok(Some(blocked)) => blocked,
             Err(Halt::Lost | Halt::Gone | Halt::Leaving) => return,
             Err(Halt::Store(error)) => {
-                tracing::warn!(document = %run.id(), error = %error, "outbox is not to be read for now");
+                tracing::warn!(error = %error, "outbox is not to be read for now");
                 failures += 1;
                 Blocked::Pause(run.context.retry.wait(failures))
             }
@@ -71,7 +71,7 @@ async fn step(run: &Run, phase: Phase, failures: &mut u32) -> Result<Option<Bloc
     }
     match run.message(entry.status) {
         None => {
-            tracing::warn!(analysis = %run.key.analysis_id, status = %entry.status, "no tenant or user to tell");
+            tracing::warn!(status = %entry.status, "no tenant or user to tell");
             run.context.count(|counts| counts.messages_without_addressee += 1);
         }
         Some(_) if !run.lease.may_send() && matches!(phase, Phase::Released(_)) => {
@@ -81,7 +81,7 @@ async fn step(run: &Run, phase: Phase, failures: &mut u32) -> Result<Option<Bloc
         Some(_) if !run.lease.may_send() => return Ok(Some(Blocked::Heartbeat)),
         Some(message) => {
             if let Err(error) = send(run, message).await {
-                tracing::warn!(document = %run.id(), error = %error, "status message not sent, is repeated");
+                tracing::warn!(error = %error, "status message not sent, is repeated");
                 *failures += 1;
                 return Ok(Some(Blocked::Pause(run.context.retry.wait(*failures))));
             }
@@ -122,7 +122,7 @@ async fn send(run: &Run, message: StatusMessage) -> StoreResult<()> {
     let statuses = run.context.stores.statuses.clone();
     let within = run.lease.length() / 4;
     let limit = within + within / 8;
-    bounded("send a status message", limit, async move { statuses.send(&message, within).await }).await
+    bounded(kafka("send a status message"), limit, async move { statuses.send(&message, within).await }).await
 }
 
 /// Sends the last message of a withdrawn run while the rules allow it; afterwards somebody else may hold the analysis.
@@ -133,7 +133,7 @@ pub(crate) async fn send_withdrawal(run: &Run, outcome: &Outcome) {
         let (analysis_id, id, fence) = (run.key.analysis_id.clone(), run.id().clone(), outcome.fence);
         let queue = run.context.stores.queue.clone();
         let look = async move { queue.earlier_outcome(&analysis_id, &id, fence).await };
-        let earlier = run.context.retry.once("look for earlier runs of the analysis", look).await;
+        let earlier = run.context.retry.once(mongodb("look for earlier runs of the analysis"), look).await;
         if matches!(earlier, Ok(false)) && run.lease.may_send() && send(run, message.clone()).await.is_ok() {
             return;
         }
@@ -141,6 +141,6 @@ pub(crate) async fn send_withdrawal(run: &Run, outcome: &Outcome) {
         failures += 1;
     }
     let status: Status = outcome.status;
-    tracing::warn!(analysis = %run.key.analysis_id, %status, "the withdrawn run's message could not be sent in time");
+    tracing::warn!(%status, "the withdrawn run's message could not be sent in time");
     run.context.count(|counts| counts.messages_unsent += 1);
 }

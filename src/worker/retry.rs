@@ -9,6 +9,7 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// The first wait is drawn from 0 to here: a lost connection is back in about that time.
 const BASE: Duration = Duration::from_millis(200);
@@ -24,15 +25,42 @@ pub(crate) fn full_jitter(failures: u32, fraction: f64) -> Duration {
     ceiling.mul_f64(fraction.clamp(0.0, 1.0))
 }
 
+/// What is asked of which service: how a call is told of in errors and figures.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    service: &'static str,
+    doing: &'static str,
+}
+
+/// A call to MongoDB, or to what stands for it in a workspace; so are the others.
+pub(crate) const fn mongodb(doing: &'static str) -> Call {
+    Call { service: "mongodb", doing }
+}
+
+/// A call to MySQL.
+pub(crate) const fn mysql(doing: &'static str) -> Call {
+    Call { service: "mysql", doing }
+}
+
+/// A call to S3.
+pub(crate) const fn s3(doing: &'static str) -> Call {
+    Call { service: "s3", doing }
+}
+
+/// A call to Kafka.
+pub(crate) const fn kafka(doing: &'static str) -> Call {
+    Call { service: "kafka", doing }
+}
+
 /// Runs `operation` to its end whatever becomes of the caller, and waits for it no longer than `limit`. A driver's
 /// future must not be dropped half-way; this is the one place that keeps to it.
 pub(crate) async fn bounded<T: Send + 'static>(
-    doing: &'static str,
+    Call { service, doing }: Call,
     limit: Duration,
     operation: impl Future<Output = StoreResult<T>> + Send + 'static,
 ) -> StoreResult<T> {
     let began = Instant::now();
-    let answer = match tokio::time::timeout(limit, tokio::spawn(operation)).await {
+    let answer = match tokio::time::timeout(limit, tokio::spawn(operation.in_current_span())).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(died)) => Err(StoreError::new(StoreErrorKind::Unavailable, doing, died.to_string())),
         Err(_) => Err(StoreError::timeout(doing, limit)),
@@ -45,7 +73,8 @@ pub(crate) async fn bounded<T: Send + 'static>(
         Err(StoreErrorKind::Invalid) => "invalid",
     };
     let seconds = began.elapsed().as_secs_f64();
-    metrics::histogram!("oma_operation_seconds", "operation" => doing, "outcome" => outcome).record(seconds);
+    let labels = [("service", service), ("operation", doing), ("outcome", outcome)];
+    metrics::histogram!("oma_operation_seconds", &labels).record(seconds);
     answer
 }
 
@@ -74,28 +103,24 @@ impl Retry {
     /// One bounded call.
     pub(crate) async fn once<T: Send + 'static>(
         &self,
-        doing: &'static str,
+        what: Call,
         operation: impl Future<Output = StoreResult<T>> + Send + 'static,
     ) -> StoreResult<T> {
-        bounded(doing, self.call_timeout, operation).await
+        bounded(what, self.call_timeout, operation).await
     }
 
     /// Calls until there is an answer, the error is not transient, or the patience is spent.
-    pub(crate) async fn call<T: Send + 'static, F>(
-        &self,
-        doing: &'static str,
-        operation: impl Fn() -> F,
-    ) -> StoreResult<T>
+    pub(crate) async fn call<T: Send + 'static, F>(&self, what: Call, operation: impl Fn() -> F) -> StoreResult<T>
     where
         F: Future<Output = StoreResult<T>> + Send + 'static,
     {
-        self.call_within(doing, self.call_timeout, operation).await
+        self.call_within(what, self.call_timeout, operation).await
     }
 
     /// The same with another bound on each try.
     pub(crate) async fn call_within<T: Send + 'static, F>(
         &self,
-        doing: &'static str,
+        what: Call,
         limit: Duration,
         operation: impl Fn() -> F,
     ) -> StoreResult<T>
@@ -105,7 +130,7 @@ impl Retry {
         let started = Instant::now();
         let mut failures = 0;
         loop {
-            let error = match bounded(doing, limit, operation()).await {
+            let error = match bounded(what, limit, operation()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -114,7 +139,7 @@ impl Retry {
             if !is_worth_it || started.elapsed() + wait > self.patience {
                 return Err(error);
             }
-            tracing::debug!(doing, failures, error = %error, "call failed, is repeated");
+            tracing::debug!(doing = what.doing, failures, error = %error, "call failed, is repeated");
             failures += 1;
             tokio::time::sleep(wait).await;
         }
@@ -154,7 +179,7 @@ mod tests {
     async fn a_call_gives_up_when_the_patience_is_spent() {
         let started = Instant::now();
         let down = || async { Err::<(), _>(StoreError::new(StoreErrorKind::Unavailable, "try", "down")) };
-        assert!(retry().call("try", down).await.is_err());
+        assert!(retry().call(mongodb("try"), down).await.is_err());
         assert!(started.elapsed() <= Duration::from_secs(300));
         assert!(started.elapsed() >= Duration::from_secs(300) - CAP);
     }
@@ -163,7 +188,7 @@ mod tests {
     async fn a_call_that_never_can_succeed_is_not_repeated() {
         let started = Instant::now();
         let wrong = || async { Err::<(), _>(StoreError::invalid("try", "wrong")) };
-        assert!(retry().call("try", wrong).await.is_err());
+        assert!(retry().call(mongodb("try"), wrong).await.is_err());
         assert_eq!(started.elapsed(), Duration::ZERO);
     }
 
@@ -175,7 +200,7 @@ mod tests {
             let _ = done.send(());
             Ok(())
         };
-        let error = retry().once("try", slow).await.unwrap_err();
+        let error = retry().once(mongodb("try"), slow).await.unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Timeout);
         assert!(finished.try_recv().is_err());
         tokio::time::sleep(Duration::from_secs(60)).await;

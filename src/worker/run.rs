@@ -1,7 +1,7 @@
 //! One claimed document and what every step needs to act on it.
 
 use super::lease::{End, Heart, Lease};
-use super::retry::Retry;
+use super::retry::{Retry, mongodb};
 use super::{Counts, Shutdown, Vitals, WorkerOptions};
 use crate::model::run::{Status, StatusMessage};
 use crate::stores::documents::{Analysis, AnalysisKey, Claimant, Id, Outcome, Own, QueueDocument};
@@ -91,6 +91,18 @@ impl Context {
             () = leaving => Err(Halt::Leaving),
         }
     }
+}
+
+/// What every line of the log about a document carries, whatever is logged.
+pub(crate) fn span(document: &QueueDocument) -> tracing::Span {
+    tracing::error_span!(
+        "run",
+        document = %document.id,
+        analysis = document.analysis_id().map(tracing::field::display),
+        structure = document.structure_id().map(tracing::field::display),
+        run_type = document.run_type(),
+        attempt = document.worker.attempts,
+    )
 }
 
 /// One claimed document.
@@ -190,10 +202,10 @@ impl Run {
         F: Future<Output = StoreResult<T>> + Send + 'static,
     {
         let call = || operation(self.context.stores.queue.clone(), self.lease.own());
-        self.held(self.context.retry.call(doing, call)).await
+        self.held(self.context.retry.call(mongodb(doing), call)).await
     }
 
-    /// Calls any store, again and again.
+    /// Calls the queue, the analyses or the structures, again and again.
     pub(crate) async fn call<T: Send + 'static, F>(
         &self,
         doing: &'static str,
@@ -203,7 +215,7 @@ impl Run {
         F: Future<Output = StoreResult<T>> + Send + 'static,
     {
         let call = || operation(self.context.stores.clone(), self.key.clone());
-        self.context.retry.call(doing, call).await
+        self.context.retry.call(mongodb(doing), call).await
     }
 
     /// The own document as it is now; a halt if it is gone or somebody else's.
@@ -254,14 +266,13 @@ impl Run {
 
     /// Leaves the document to whoever holds it now, or to its lease.
     pub(crate) fn leave(&self, halt: &Halt) {
-        let document = self.id();
         match halt {
             Halt::Lost | Halt::Gone => {
-                tracing::warn!(%document, "run lost to another worker");
+                tracing::warn!("run lost to another worker");
                 self.context.count(|counts| counts.lost += 1);
             }
             Halt::Store(_) | Halt::Leaving => {
-                tracing::error!(%document, ?halt, "run left to its lease");
+                tracing::error!(?halt, "run left to its lease");
                 self.context.count(|counts| counts.abandoned += 1);
             }
         }

@@ -1,6 +1,7 @@
 //! Steps 5 and 6 and their relatives: commit, settle, release, withdraw.
 
-use super::run::{Context, Halt, Phase, Run};
+use super::retry::mongodb;
+use super::run::{self, Context, Halt, Phase, Run};
 use super::{mark, outbox};
 use crate::model::run::Status;
 use crate::stores::documents::{AnalysisKey, Outcome, Own, QueueDocument};
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// What the own document says after a write that did not match.
 enum Reread {
@@ -37,7 +39,7 @@ pub(crate) async fn commit(run: &Run, outcome: &Outcome) -> Result<Outcome, Halt
     loop {
         match try_commit(run, outcome).await {
             Err(Halt::Store(error)) if error.is_transient() => {
-                tracing::warn!(document = %run.id(), error = %error, "commit waits for the queue");
+                tracing::warn!(error = %error, "commit waits for the queue");
                 run.wait(run.lease.next_heartbeat()).await?;
             }
             decided => return decided,
@@ -126,7 +128,7 @@ pub(crate) async fn withdraw(run: &Run, tried: Option<Outcome>) -> Result<(), Ha
     if !run.context.here(run.call("withdraw the analysis", write)).await? {
         return Ok(());
     }
-    tracing::info!(analysis = %run.key.analysis_id, status = %outcome.status, "run withdrawn, its document was deleted");
+    tracing::info!(status = %outcome.status, "run withdrawn, its document was deleted");
     run.context.count(|counts| counts.withdrawn += 1);
     outbox::send_withdrawal(run, &outcome).await;
     let free = |stores: Stores, key: AnalysisKey| {
@@ -147,15 +149,16 @@ pub(crate) async fn settle_left_behind(context: Context, settling: Arc<AtomicUsi
         let began = Instant::now();
         let (queue, claimant) = (context.stores.queue.clone(), context.claimant());
         let claim = async move { queue.claim_settling(&claimant).await };
-        let pause = match context.retry.once("claim for settling", claim).await {
+        let pause = match context.retry.once(mongodb("claim for settling"), claim).await {
             Ok(Some(document)) => {
                 failures = 0;
                 settling.fetch_add(1, Ordering::Relaxed);
-                let (context, settling) = (context.clone(), settling.clone());
-                tasks.spawn(async move {
+                let (context, settling, span) = (context.clone(), settling.clone(), run::span(&document));
+                let settle = async move {
                     settle_document(context, document, began).await;
                     settling.fetch_sub(1, Ordering::Relaxed);
-                });
+                };
+                tasks.spawn(settle.instrument(span));
                 Duration::ZERO
             }
             Ok(None) => context.options.sleep_time,

@@ -4,7 +4,7 @@ use super::abort::AtWork;
 use super::fault::Fault;
 use super::mark::{self, Marked};
 use super::outbox;
-use super::run::{Context, Halt, Run};
+use super::run::{self, Context, Halt, Run};
 use super::settle::{self, Released};
 use super::supervise::{self, Ended, Stop};
 use super::{Compute, ComputedResult, Job};
@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 /// How the work on one document ended.
 pub(super) enum Finished {
@@ -63,6 +64,12 @@ impl Workbench {
     /// Works on one claimed document until its end is decided and on the analysis; what is left to do after that goes
     /// on as one of `tasks`.
     pub(super) async fn work_on(&self, document: QueueDocument, began: Instant, tasks: &mut JoinSet<()>) -> Finished {
+        let span = run::span(&document);
+        self.work(document, began, tasks).instrument(span).await
+    }
+
+    /// The same, in the document's span.
+    async fn work(&self, document: QueueDocument, began: Instant, tasks: &mut JoinSet<()>) -> Finished {
         let run = match Run::hold(self.context.clone(), document, began) {
             Ok(run) => Arc::new(run),
             Err(unreadable) => {
@@ -70,13 +77,13 @@ impl Workbench {
                 return Finished::Through;
             }
         };
-        tracing::info!(document = %run.id(), analysis = %run.key.analysis_id, run_type = run.run_type, "run claimed");
+        tracing::info!("run claimed");
         let mut traces = Traces::default();
         let mut end = self.steps(&run, &mut traces).await;
         if let Err(Halt::Store(error)) = &end
             && error.is_transient()
         {
-            tracing::warn!(document = %run.id(), error = %error, "a store does not answer, the run is given back");
+            tracing::warn!(error = %error, "a store does not answer, the run is given back");
             end = give_back(&run, traces.sender.is_some()).await;
         }
         let halt = match end {
@@ -84,7 +91,7 @@ impl Workbench {
             Ok(Finished::Through) => None,
             Err(halt) => Some(halt),
         };
-        tasks.spawn(async move {
+        let rest = async move {
             match halt {
                 None => traces.messages_sent().await,
                 Some(Halt::Gone) => {
@@ -96,7 +103,8 @@ impl Workbench {
                 }
                 Some(halt) => run.leave(&halt),
             }
-        });
+        };
+        tasks.spawn(rest.in_current_span());
         Finished::Through
     }
 
@@ -115,7 +123,7 @@ impl Workbench {
                 return Ok(Finished::Through);
             }
         };
-        traces.sender = Some(AbortOnDropHandle::new(tokio::spawn(outbox::deliver(run.clone()))));
+        traces.sender = Some(AbortOnDropHandle::new(tokio::spawn(outbox::deliver(run.clone()).in_current_span())));
         let outcome = match self.decide(run, analysis, watch.aborted()).await? {
             Decision::Hung => return Ok(Finished::Hung),
             Decision::Commit(outcome) => outcome,
@@ -129,7 +137,7 @@ impl Workbench {
         drop(watch);
         settle::settle(run, &outcome).await?;
         let status = outcome.status;
-        tracing::info!(document = %run.id(), analysis = %run.key.analysis_id, %status, "run ended");
+        tracing::info!(%status, "run ended");
         // A word that is no type of ours would make a label of whatever somebody wrote.
         let run_type = RunType::from_str(&run.run_type).map_or("unknown", RunType::as_str);
         metrics::counter!("oma_runs_total", "type" => run_type, "outcome" => status.as_str()).increment(1);
@@ -157,7 +165,7 @@ impl Workbench {
             },
             Ended::Fault(Fault::Permanent { code, message }) => Decision::Commit(error(run, &code, message)),
             Ended::Fault(Fault::Transient(message)) => {
-                tracing::warn!(document = %run.id(), message, "run released after a transient fault");
+                tracing::warn!(message, "run released after a transient fault");
                 Decision::Release(release_wait(run))
             }
             Ended::Fault(Fault::Aborted) | Ended::Stopped(Stop::Abort) => {
@@ -170,11 +178,11 @@ impl Workbench {
                 Decision::Commit(error(run, "run_timed_out", message))
             }
             Ended::Panicked(text) => {
-                tracing::error!(document = %run.id(), text, "computation panicked");
+                tracing::error!(text, "computation panicked");
                 Decision::Commit(error(run, "internal", format!("internal error, please report it: {text}")))
             }
             Ended::Hung => {
-                tracing::error!(document = %run.id(), "run neither goes on nor stops, giving up the process");
+                tracing::error!("run neither goes on nor stops, giving up the process");
                 Decision::Hung
             }
         };
@@ -221,7 +229,7 @@ async fn keep_result(run: &Run, result: ComputedResult) -> Result<Option<Id>, Ha
     match run.held(run.call("store the result", put)).await {
         Ok(()) => Ok(Some(id)),
         Err(Halt::Store(error)) if error.is_transient() => {
-            tracing::warn!(document = %run.id(), error = %error, "result cannot be stored, run released");
+            tracing::warn!(error = %error, "result cannot be stored, run released");
             Ok(None)
         }
         Err(halt) => Err(halt),

@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::progress::Progress;
+use super::retry::mongodb;
 use super::run::{Halt, Run};
 use super::{Compute, ComputedResult, Job};
 use crate::model::control::Control;
@@ -11,6 +12,7 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 /// Why the worker stopped a computation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +49,8 @@ pub(crate) async fn supervise(
     let control = Control::new(token.clone(), progress.reporter());
     let _shown = run.context.vitals.show(run, job.attempt, &progress);
     let started = Instant::now();
-    let mut computation = AbortOnDropHandle::new(tokio::spawn(async move { compute.compute(job, control).await }));
+    let computing = async move { compute.compute(job, control).await };
+    let mut computation = AbortOnDropHandle::new(tokio::spawn(computing.in_current_span()));
     let mut reports = tokio::time::interval((run.lease.length() / 4).max(Duration::from_millis(1)));
     let mut reported = progress.moved_at();
     let why_stop = why_stop(run, aborted, started);
@@ -61,7 +64,7 @@ pub(crate) async fn supervise(
             biased;
             joined = &mut computation => return ended(stop, joined),
             why = &mut why_stop, if stop.is_none() => {
-                tracing::debug!(document = %run.id(), ?why, "computation is told to stop");
+                tracing::debug!(?why, "computation is told to stop");
                 let grace = if matches!(why, Ok(Stop::Shutdown)) { STOP_GRACE } else { options.stall_timeout };
                 patience = Instant::now() + grace;
                 stop = Some(why);
@@ -104,12 +107,13 @@ fn report(run: &Run, progress: &Progress) {
     let (stage, fraction) = progress.current();
     let (analyses, key, mark) = (run.context.stores.analyses.clone(), run.key.clone(), run.mark());
     let retry = run.context.retry.clone();
-    tokio::spawn(async move {
+    let show = async move {
         let write = async move { analyses.progress(&key, &mark, &stage, fraction).await };
-        if let Err(error) = retry.once("show the progress", write).await {
+        if let Err(error) = retry.once(mongodb("show the progress"), write).await {
             tracing::debug!(error = %error, "progress not shown");
         }
-    });
+    };
+    tokio::spawn(show.in_current_span());
 }
 
 /// A lease that has ended decides, whatever was computed; otherwise what was computed before a stop reached it counts.

@@ -7,6 +7,7 @@ mod analyses;
 mod others;
 mod queue;
 mod servers;
+mod work;
 
 use crate::support::memory_stores::{Event, Memory};
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use oma_worker::stores::documents::{
     AnalysisKey, Claimant, Date, Holder, Id, Outcome, Own, QueueDocument, RunError, Structure, Unsent,
 };
 use oma_worker::stores::embedded::Embedded;
-use oma_worker::stores::{Mark, StoreErrorKind, Stores};
+use oma_worker::stores::{LARGEST_RESULT, Mark, StoreErrorKind, Stores};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -188,6 +189,7 @@ macro_rules! contract_suite {
                 progress_needs_queue_id_and_fence
                 a_missing_analysis_matches_nothing
                 a_result_is_replaced_under_its_id
+                a_result_of_more_than_16_mib_is_refused
             }
             others {
                 catalog_tells_structures_channels_and_measures
@@ -199,6 +201,9 @@ macro_rules! contract_suite {
                 statuses_keep_their_order_and_their_words
                 a_status_is_not_sent_too_late
                 broadcasts_reach_every_subscriber_from_now_on
+            }
+            work {
+                a_result_of_any_size_is_kept
             }
         );
     };

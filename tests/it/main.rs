@@ -23,6 +23,9 @@ mod field_records; // measured records as loggers leave them
 mod formats; // raw files that are no text: Parquet tables and universal files
 mod http; // the answers of a worker process over a real socket
 mod ingest; // raw files of every kind → samples, or one clear error
+#[cfg(feature = "kafka-tls")]
+mod kafka_tls; // Kafka over TLS and with a password
+mod log; // what the log says of a run
 mod platform; // worker processes on the real servers, as the platform runs them
 mod preprocess; // calibrate, detrend, filter, decimate; decimated views
 mod processes; // two real worker processes, kill -9 at random moments
@@ -34,4 +37,5 @@ mod settings; // `check` with one thing wrong at a time; secrets
 mod throughput; // many small runs, and a long queue
 mod transfers; // large objects, and answers that break
 mod uncertainty; // derivatives against central differences
+mod variables; // what no other test depends on does what it says
 mod wire; // documents of earlier versions

@@ -2,7 +2,7 @@
 
 use super::Embedded;
 use crate::stores::documents::{Analysis, AnalysisKey, Holder, Id, Outcome};
-use crate::stores::{Analyses, Mark, StoreResult, transitions};
+use crate::stores::{Analyses, Mark, StoreResult, check_result, transitions};
 use async_trait::async_trait;
 use serde_json::Value;
 
@@ -57,6 +57,7 @@ impl Analyses for Embedded {
     }
 
     async fn put_result(&self, structure_id: &Id, id: &Id, result: &Value) -> StoreResult<()> {
+        check_result("store the result", result)?;
         self.database.put(&self.names.results_of(structure_id), id, result).await
     }
 }

@@ -5,19 +5,13 @@ use super::ids::{any_form, key, key_forms, reference};
 use super::{Mongo, failed, from_bson, to_bson};
 use crate::model::run::{RunType, Status};
 use crate::stores::documents::{Analysis, AnalysisKey, Holder, Id, Outcome};
-use crate::stores::{Analyses, Mark, StoreError, StoreResult};
+use crate::stores::{Analyses, Mark, StoreError, StoreResult, check_result};
 use async_trait::async_trait;
 use bson::{Bson, Document, doc};
 use mongodb::Collection;
 use mongodb::error::{Error, ErrorKind};
 use serde_json::Value;
 use std::str::FromStr;
-
-/// The largest document that a server takes, less some room for what travels with it.
-///
-/// # Source
-/// MongoDB manual, "MongoDB Limits and Thresholds": 16 MiB.
-const LARGEST_DOCUMENT: usize = (16 << 20) - (64 << 10);
 
 /// Whether the server says that no collection can have this name: a structure whose id makes one has no analyses.
 fn is_no_name(error: &Error) -> bool {
@@ -157,12 +151,8 @@ impl Analyses for Mongo {
         let Bson::Document(mut document) = to_bson(result) else {
             return Err(StoreError::invalid(doing, "it is no document"));
         };
+        check_result(doing, result)?;
         document.insert("_id", key(id));
-        let size = bson::serialize_to_vec(&document).map_err(|error| StoreError::invalid(doing, error.to_string()))?;
-        if size.len() > LARGEST_DOCUMENT {
-            let message = format!("it has {} bytes, MongoDB takes {LARGEST_DOCUMENT}", size.len());
-            return Err(StoreError::invalid(doing, message));
-        }
         let collection: Collection<Document> = self.database.collection(&self.names.results_of(structure_id));
         let written = collection.replace_one(doc! {"_id": key(id)}, document).upsert(true).await;
         written.map(drop).map_err(failed(doing))

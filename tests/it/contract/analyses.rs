@@ -164,3 +164,16 @@ pub(super) async fn a_result_is_replaced_under_its_id(bench: &impl Bench) {
     assert_eq!((&result["number"], &result["modes"]), (&json!(2), &json!([1.5, null])));
     assert_eq!(bench.result(&id(0xb), &id(0xd)).await, None);
 }
+
+pub(super) async fn a_result_of_more_than_16_mib_is_refused(bench: &impl Bench) {
+    let analyses = bench.stores().analyses;
+    let put = async |length: usize| {
+        let result = json!({"text": "x".repeat(length)});
+        analyses.put_result(&id(0xa), &id(0xd), &result).await
+    };
+    // 16 bytes are around the text: lengths, the type and the name, zeros.
+    put(LARGEST_RESULT - 16).await.unwrap();
+    let error = put(LARGEST_RESULT - 15).await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Invalid);
+    assert_eq!(bench.result(&id(0xa), &id(0xd)).await.unwrap()["text"].as_str().unwrap().len(), LARGEST_RESULT - 16);
+}

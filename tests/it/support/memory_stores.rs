@@ -6,10 +6,11 @@ use oma_worker::model::channel::Channel;
 use oma_worker::model::run::{Status, StatusMessage};
 use oma_worker::stores::documents::{
     Analysis, AnalysisKey, Claimant, Date, Holder, Id, Measure, Outcome, Own, QueueDocument, Structure, Unsent,
+    bson_size,
 };
 use oma_worker::stores::{
-    Aborts, Analyses, Catalog, Mark, ObjectInfo, Objects, Page, RunQueue, Statuses, StoreError, StoreErrorKind,
-    StoreResult, Stores, transitions,
+    Aborts, Analyses, Catalog, LARGEST_RESULT, Mark, ObjectInfo, Objects, Page, RunQueue, Statuses, StoreError,
+    StoreErrorKind, StoreResult, Stores, transitions,
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -392,6 +393,9 @@ impl Analyses for Memory {
     }
 
     async fn put_result(&self, structure_id: &Id, id: &Id, result: &Value) -> StoreResult<()> {
+        if bson_size(result) > LARGEST_RESULT {
+            return Err(StoreError::invalid("store the result", "it is too large"));
+        }
         self.state().results.insert((structure_id.clone(), id.clone()), result.clone());
         Ok(())
     }

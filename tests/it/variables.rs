@@ -1,0 +1,73 @@
+//! Variables of the worker that no other test depends on: each does what it says.
+
+use crate::support::platform::Platform;
+use crate::support::servers::TestServers;
+use mongodb::bson::doc;
+use oma_worker::stores::names::Names;
+use serde_json::json;
+
+#[tokio::test]
+async fn collections_have_the_names_that_the_variables_say() {
+    let mut servers = TestServers::fresh();
+    servers.settings.names = Names {
+        queue: "jobs".into(),
+        structures: "bridges".into(),
+        analyses: "runs".into(),
+        results: "outcomes".into(),
+        measures: "recordings".into(),
+        ..servers.settings.names
+    };
+    let platform = Platform::on(servers, 6000).await;
+    let analysis = platform.analysis(platform.structure, doc! {}).await;
+    platform.enqueue(analysis, "FDD").await;
+    platform.insert("jobs", doc! {"status": "QUEUED"}).await;
+    let mut worker = platform.worker(&[
+        ("MONGODB_QUEUE_COLLECTION", "jobs"),
+        ("MONGODB_STRUCTURE_COLLECTION", "bridges"),
+        ("MONGODB_RUN_COLLECTION", "runs"),
+        ("MONGODB_RES_COLLECTION", "outcomes"),
+        ("MONGODB_MEASURE_COLLECTION", "recordings"),
+    ]);
+    platform.queue_is_empty().await;
+    assert_eq!(worker.end().code(), Some(0));
+    let body = platform.read_analysis(analysis).await;
+    assert_eq!(body["status"], "DONE", "{body}");
+    let results = platform.servers.documents(&format!("outcomes_{}", platform.structure)).await;
+    assert_eq!(results.iter().map(|result| &result["_id"]).collect::<Vec<_>>(), [&body["results"]["FDD"]]);
+    assert_eq!(platform.servers.documents("jobs_dead").await.len(), 1);
+    platform.servers.remove().await;
+}
+
+#[tokio::test]
+async fn a_run_that_needs_more_memory_than_it_may_ends_in_error() {
+    let platform = Platform::with_samples(60_000).await;
+    let cases = [
+        ("FDD", doc! {"fdd": {"segment_length": 65_536}}, "spectral matrices of 3 channels at 32769 lines need 7 MiB"),
+        ("SSI", doc! {"ssi": {"block_rows": 60}}, "60 block rows, 3 channels and 3 references need 2 MiB"),
+        ("SSI", doc! {"ssi": {"block_rows": 20, "blocks": 300}}, "at 40 lags need 2 MiB"),
+        (
+            "PREPROCESSING",
+            doc! {"preprocessing": {"filter": {"kind": "highpass", "low_hz": 0.1}}},
+            "filters that hold 60000 samples of 3 channels need 2 MiB",
+        ),
+    ];
+    let mut expected = Vec::new();
+    for (run_type, fields, told) in cases {
+        let analysis = platform.analysis(platform.structure, fields).await;
+        platform.enqueue(analysis, run_type).await;
+        expected.push((analysis, told));
+    }
+    let small = platform.analysis(platform.structure, doc! {}).await;
+    platform.enqueue(small, "FDD").await;
+    let mut worker = platform.worker(&[("OMA_MEMORY_LIMIT_MIB", "1")]);
+    platform.queue_is_empty().await;
+    assert_eq!(worker.end().code(), Some(0));
+    for (analysis, told) in expected {
+        let error = &platform.read_analysis(analysis).await["error"];
+        let message = error["message"].as_str().unwrap_or_default();
+        assert_eq!(error["code"], json!("too_large"), "{error}");
+        assert!(message.contains(told) && message.contains("OMA_MEMORY_LIMIT_MIB is 1"), "{message}");
+    }
+    assert_eq!(platform.read_analysis(small).await["status"], "DONE");
+    platform.servers.remove().await;
+}
