@@ -1,8 +1,10 @@
 //! Aborts over the real broker: one that nobody could hear when it was sent, and a storm of them.
 
 use crate::support::flaky::Dice;
+use crate::support::own_servers::OwnServers;
 use crate::support::platform::{Platform, wait_until};
 use crate::support::servers::TestServers;
+use crate::support::way;
 use futures::StreamExt;
 use mongodb::bson::doc;
 use oma_worker::model::run::Status;
@@ -10,19 +12,7 @@ use oma_worker::stores::Aborts;
 use oma_worker::stores::kafka::KafkaAborts;
 use serde_json::json;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
-
-/// A port that leads to `target`, from now on.
-async fn lead(listener: TcpListener, target: String) {
-    loop {
-        let (mut near, _) = listener.accept().await.unwrap();
-        let target = target.clone();
-        tokio::spawn(async move {
-            let mut far = TcpStream::connect(target).await.unwrap();
-            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-        });
-    }
-}
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn a_broadcast_sent_while_no_broker_was_reached_still_counts() {
@@ -38,7 +28,8 @@ async fn a_broadcast_sent_while_no_broker_was_reached_still_counts() {
     for payload in [&b"one"[..], b"two", b"three"] {
         servers.broadcast(Some(payload)).await;
     }
-    tokio::spawn(lead(TcpListener::bind(address).await.unwrap(), servers.settings.kafka.broker.clone()));
+    let listener = TcpListener::bind(address).await.unwrap();
+    tokio::spawn(way::lead(listener, servers.settings.kafka.broker.clone(), Duration::ZERO));
     let mut heard = Vec::new();
     while heard.len() < 3 {
         // Errors tell of the broker that was not reached.
@@ -66,6 +57,24 @@ async fn an_abort_interrupts_the_wait_for_a_store_that_is_down() {
         assert_eq!(worker.end().code(), Some(0));
     }
     platform.servers.remove().await;
+}
+
+#[tokio::test]
+async fn an_abort_on_a_partition_made_since_counts() {
+    let servers = OwnServers::up();
+    let platform = Platform::on(servers.test(), 6000).await;
+    let mut worker = platform.worker(&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]);
+    let analysis = platform.analysis(platform.structure, doc! {}).await;
+    platform.enqueue(analysis, "FDD").await;
+    let status = async || platform.read_analysis(analysis).await["status"].as_str().unwrap().to_owned();
+    wait_until("the run is at work", async || status().await == "RUNNING").await;
+    servers.set_partitions(&platform.servers, &platform.servers.settings.kafka.broadcast_topic, 6).await;
+    let abort = json!({"analysis_id": analysis.to_hex()}).to_string();
+    platform.servers.broadcaster().send_to(Some(5), Some(abort.as_bytes())).await;
+    wait_until("the run has ended", async || status().await != "RUNNING").await;
+    assert_eq!(status().await, "ABORTED");
+    platform.queue_is_empty().await;
+    assert_eq!(worker.end().code(), Some(0));
 }
 
 const ABORTS: usize = 200;

@@ -10,7 +10,8 @@ use crate::support::own_servers::OwnServers;
 use crate::support::platform::{Platform, WorkerProcess, wait_until};
 use crate::support::queue_watch::QueueWatch;
 use crate::support::s3_proxy;
-use mongodb::bson::{Bson, doc, oid::ObjectId};
+use crate::support::way;
+use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 use oma_worker::model::run::{RunType, Status, StatusMessage};
 use oma_worker::stores::servers::Servers;
 use serde_json::{Value, json};
@@ -30,6 +31,7 @@ const SAMPLES: usize = 120_000;
 enum Fault {
     WorkerKilled,
     WorkerStopped,
+    WorkerStoppedAt(Moment),
     ServerKilled(&'static str),
     ServerStopped(&'static str),
     BrokerDownForTheWholeRun,
@@ -37,9 +39,23 @@ enum Fault {
     DiskFull,
 }
 
-const FAULTS: [Fault; 13] = [
+/// When a worker is stopped, for so long that another one takes its run over and decides it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Moment {
+    /// It has claimed, and is about to mark.
+    Claim,
+    /// It is computing, and no broker is there: the messages of both workers wait.
+    Work,
+    /// Its result is there, it is about to commit. No broker is there, so that the document is still there when it does.
+    Commit,
+}
+
+const FAULTS: [Fault; 16] = [
     Fault::WorkerKilled,
     Fault::WorkerStopped,
+    Fault::WorkerStoppedAt(Moment::Claim),
+    Fault::WorkerStoppedAt(Moment::Work),
+    Fault::WorkerStoppedAt(Moment::Commit),
     Fault::ServerKilled("mongodb"),
     Fault::ServerStopped("mongodb"),
     Fault::ServerKilled("mysql"),
@@ -73,13 +89,25 @@ fn worker(platform: &Platform, more: &[(&str, &str)]) -> WorkerProcess {
     platform.worker(&settings)
 }
 
+/// What each piece takes on a slow way: from one write to the next there is time enough to look and to stop the worker.
+const DELAY: Duration = Duration::from_millis(50);
+
+/// A worker with a slow way to MongoDB.
+async fn slow_worker(platform: &Platform) -> WorkerProcess {
+    let mongodb = &platform.servers.settings.mongodb;
+    let way = way::slow(format!("{}:{}", mongodb.domain, mongodb.port), DELAY).await;
+    // Otherwise the server's own address would be taken.
+    let options = "authSource=admin&directConnection=true";
+    worker(platform, &[("MONGODB_PORT", &way.port().to_string()), ("MONGODB_OPTIONS", options)])
+}
+
 /// A worker that may write no file of more than 16 KiB, and so none of the raw ones.
 fn worker_without_room(platform: &Platform) -> WorkerProcess {
     let lease = LEASE.as_secs().to_string();
     let settings = [("OMA_LEASE_SECONDS", lease.as_str()), ("SLEEP_TIME", "0.1"), ("OMA_MAX_ATTEMPTS", "9")];
     let mut command = Command::new("bash");
     // Without the signal the write fails with an error, as on a full disk.
-    command.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" run", env!("CARGO_BIN_EXE_oma-worker")]);
+    command.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" run", &Platform::program()]);
     platform.start(&mut command, &settings)
 }
 
@@ -109,14 +137,68 @@ impl Scene<'_> {
                 [worker(&platform, &endpoint), worker(&platform, &endpoint)]
             }
             Fault::DiskFull => [worker_without_room(&platform), worker(&platform, &[])],
+            Fault::WorkerStoppedAt(_) => [slow_worker(&platform).await, worker(&platform, &[])],
             _ => [worker(&platform, &[]), worker(&platform, &[])],
         };
         let watch = QueueWatch::start(platform.servers.collection(&platform.servers.settings.names.queue).await).await;
         Scene { platform, servers, workers, watch }
     }
 
+    /// Stops the first worker at this moment, and lets it go on when the other one has decided its run.
+    async fn stop_at(&self, moment: Moment) {
+        let [victim, other] = &self.workers;
+        let queue = self.platform.servers.collection(&self.platform.servers.settings.names.queue).await;
+        // Its id has that of the process in it.
+        let of_victim = doc! {
+            "worker.id": {"$regex": format!("-{}-", victim.id())}, "status": "RUNNING", "worker.outcome": null,
+        };
+        let held = async || queue.find_one(of_victim.clone()).await.unwrap();
+        let is_there = async || match held().await {
+            Some(document) => self.is_at(moment, &document).await,
+            None => false,
+        };
+        wait_until("the worker has come to that point", is_there).await;
+        let Some(document) = held().await else { return other.signal("CONT") };
+        victim.signal("STOP");
+        other.signal("CONT");
+        let id = document.get("_id").unwrap();
+        let is_decided = async || {
+            let undecided = doc! {"_id": id, "worker.outcome": null};
+            queue.find_one(undecided).await.unwrap().is_none()
+        };
+        wait_until("the other worker has decided the run", is_decided).await;
+        victim.signal("CONT");
+    }
+
+    /// Whether the worker of this claimed document has come to that point.
+    async fn is_at(&self, moment: Moment, document: &Document) -> bool {
+        let analysis_id = document.get_str("analysis_id").unwrap();
+        let body = self.platform.read_analysis(analysis_id.parse().unwrap()).await;
+        let is_marked = body["worker"]["queue_id"] == document.get("_id").unwrap().clone().into_relaxed_extjson();
+        let results = async || {
+            let names = &self.platform.servers.settings.names;
+            let collection = format!("{}_{}", names.results, self.platform.structure);
+            let of_run = doc! {"analysis_id": analysis_id, "type": document.get_str("type").unwrap()};
+            self.platform.servers.collection(&collection).await.count_documents(of_run).await.unwrap()
+        };
+        match moment {
+            Moment::Claim => !is_marked,
+            Moment::Work => is_marked,
+            Moment::Commit => is_marked && results().await > 0,
+        }
+    }
+
     /// Does the harm, and undoes it.
     async fn harm(&mut self, fault: Fault, dice: &Dice) {
+        if let Fault::WorkerStoppedAt(moment) = fault {
+            self.stop_at(moment).await;
+            if moment != Moment::Claim {
+                // The worker that was stopped finds out, and does what it still does.
+                sleep(LEASE / 2).await;
+                self.servers.start("kafka");
+            }
+            return;
+        }
         sleep(dice.duration(Duration::from_millis(1500))).await;
         match fault {
             Fault::WorkerKilled => {
@@ -141,13 +223,19 @@ impl Scene<'_> {
                 sleep(STANDSTILL).await;
                 self.servers.signal(name, "CONT");
             }
-            Fault::BrokerDownForTheWholeRun | Fault::StoreAnswersWrongly | Fault::DiskFull => {}
+            Fault::WorkerStoppedAt(_)
+            | Fault::BrokerDownForTheWholeRun
+            | Fault::StoreAnswersWrongly
+            | Fault::DiskFull => {}
         }
     }
 
     async fn round(&mut self, fault: Fault, dice: &Dice) -> usize {
-        if fault == Fault::BrokerDownForTheWholeRun {
+        if matches!(fault, Fault::BrokerDownForTheWholeRun | Fault::WorkerStoppedAt(Moment::Work | Moment::Commit)) {
             self.servers.signal("kafka", "KILL");
+        }
+        if matches!(fault, Fault::WorkerStoppedAt(_)) {
+            self.workers[1].signal("STOP");
         }
         let analyses = queue_some(&self.platform, dice).await;
         self.harm(fault, dice).await;

@@ -22,3 +22,5 @@ pub(crate) mod real_data;
 pub(crate) mod s3_proxy;
 /// The real servers, each test with names of its own on them.
 pub(crate) mod servers;
+/// Slow ways, and ways that open late.
+pub(crate) mod way;

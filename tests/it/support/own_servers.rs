@@ -1,7 +1,10 @@
 //! Real servers that belong to one test, which may kill them.
 
-use super::platform::signal;
+use super::platform::{signal, wait_until};
 use super::servers::TestServers;
+use oma_worker::stores::Objects;
+use oma_worker::stores::s3::{S3, S3Settings};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
@@ -45,6 +48,26 @@ impl OwnServers {
     pub(crate) fn signal(&self, server: &str, name: &str) {
         let pid = std::fs::read_to_string(self.state().join(format!("{server}.pid"))).unwrap();
         signal(pid.parse().unwrap(), name);
+    }
+
+    /// Gives a topic more partitions. The broker keeps what it knows of topics in an object, and looks at it at every
+    /// request; it has no request of its own for this.
+    pub(crate) async fn set_partitions(&self, test: &TestServers, topic: &str, count: usize) {
+        let description = std::fs::read_to_string(self.state().join("kafka-store.json")).unwrap();
+        let description: Value = serde_json::from_str(&description).unwrap();
+        let endpoint = format!("http://127.0.0.1:{}", description["port"]);
+        let store = S3::connect(&S3Settings { endpoint: Some(endpoint), ..test.settings.s3.clone() });
+        let (key, path) = ("clusters/tansu_cluster/meta.json", self.folder.path().join("meta.json"));
+        let is_known = async || {
+            // Again and again, because the broker may write it, too.
+            store.get("topics", key, &path).await.unwrap().unwrap();
+            let mut known: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            known["topics"][topic]["topic"]["num_partitions"] = count.into();
+            std::fs::write(&path, known.to_string()).unwrap();
+            store.put("topics", key, &path).await.unwrap();
+            test.partitions(topic).len() == count
+        };
+        wait_until("the broker knows of the partitions", is_known).await;
     }
 
     /// Starts a server again with the same port and data.

@@ -193,9 +193,15 @@ impl Platform {
         ]
     }
 
+    /// The program: the one that was built, or that of OMA_TEST_WORKER, so that a long run of tests is not disturbed by
+    /// a build.
+    pub(crate) fn program() -> String {
+        std::env::var("OMA_TEST_WORKER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_oma-worker").to_owned())
+    }
+
     /// A worker process with these variables, and those in `more` over them.
     pub(crate) fn worker(&self, more: &[(&str, &str)]) -> WorkerProcess {
-        self.start(Command::new(env!("CARGO_BIN_EXE_oma-worker")).arg("run"), more)
+        self.start(Command::new(Platform::program()).arg("run"), more)
     }
 
     pub(crate) fn start(&self, command: &mut Command, more: &[(&str, &str)]) -> WorkerProcess {

@@ -37,8 +37,13 @@ pub(crate) struct Broadcaster {
 
 impl Broadcaster {
     pub(crate) async fn send(&self, payload: Option<&[u8]>) {
+        self.send_to(None, payload).await;
+    }
+
+    /// Sends to one partition.
+    pub(crate) async fn send_to(&self, partition: Option<i32>, payload: Option<&[u8]>) {
         let mut record = FutureRecord::<(), [u8]>::to(&self.topic);
-        record.payload = payload;
+        (record.partition, record.payload) = (partition, payload);
         self.producer.send(record, PATIENCE).await.unwrap();
     }
 }
@@ -167,6 +172,13 @@ impl TestServers {
         self.broadcaster().send(payload).await;
     }
 
+    /// The partitions of a topic.
+    pub(crate) fn partitions(&self, topic: &str) -> Vec<i32> {
+        let consumer: BaseConsumer = self.kafka().create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect()
+    }
+
     /// Everything in the topic of status messages, as raw bytes, in the order of each partition. Ends at the position
     /// of a last message that this writes itself.
     pub(crate) async fn raw_messages(&self) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
@@ -178,8 +190,7 @@ impl TestServers {
             config.set("enable.auto.commit", "false").set("fetch.wait.max.ms", "50").create().unwrap()
         };
         // A mark at the end of each partition says when everything before it has been read.
-        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).unwrap();
-        let partitions: Vec<i32> = metadata.topics()[0].partitions().iter().map(|p| p.id()).collect();
+        let partitions = self.partitions(&topic);
         let mark = format!("mark {}", Id::fresh());
         let mut all = TopicPartitionList::new();
         for partition in &partitions {
