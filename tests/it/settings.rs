@@ -4,13 +4,13 @@ use crate::support::platform::{Platform, wait_until};
 use mongodb::bson::doc;
 use std::process::{Command, Stdio};
 
-struct Checked {
-    code: Option<i32>,
-    text: String,
+pub(crate) struct Checked {
+    pub(crate) code: Option<i32>,
+    pub(crate) text: String,
 }
 
 impl Platform {
-    fn check(&self, wrong: &[(&str, &str)]) -> Checked {
+    pub(crate) fn check(&self, wrong: &[(&str, &str)]) -> Checked {
         let home = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_oma-worker"));
         command.arg("check").env_clear().current_dir(home.path()).envs(self.environment());
