@@ -16,6 +16,7 @@ mod calendar;
 mod cells;
 mod columns;
 mod csv;
+mod decimal;
 mod error;
 mod gaps;
 mod layout;

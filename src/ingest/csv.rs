@@ -21,6 +21,9 @@ use std::sync::Arc;
 /// Bytes that are parsed at once by one thread; a line is shorter.
 const CHUNK_BYTES: usize = 1 << 18;
 
+/// With more than one the threads end together although one of them also reads.
+const CHUNKS_PER_THREAD: usize = 2;
+
 /// A CSV file whose head was understood.
 #[derive(Debug, Clone)]
 pub(crate) struct CsvFile {
@@ -99,19 +102,24 @@ impl CsvFile {
         let mut lines = Lines::new(text, self.layout.line_end, self.layout.head_lines);
         let mut order = Ordered::new(self, columns.len());
         let mut batch = lines.next_batch().map_err(failed)?;
-        while !batch.is_empty() {
+        let mut parsed: Vec<Chunk> = Vec::new();
+        // Three batches are on their way at once: one is read, one is parsed, one is handed on.
+        while !batch.is_empty() || !parsed.is_empty() {
             control.checkpoint()?;
             let is_last = lines.ended;
-            let last = batch.len() - 1;
+            let last = batch.len().saturating_sub(1);
             let parse = |(at, bytes): (usize, &mut Vec<u8>)| Chunk::parse(&plan, bytes, is_last && at == last);
-            let (chunks, next) = rayon::join(
-                || batch.par_iter_mut().enumerate().map(parse).collect::<Vec<Chunk>>(),
-                || lines.next_batch(),
-            );
-            for chunk in chunks {
-                order.take(chunk, sink)?;
-            }
-            batch = next.map_err(failed)?;
+            let (mut chunks, mut next) = (Vec::new(), Ok(Vec::new()));
+            let handed_on = rayon::in_place_scope(|scope| {
+                scope.spawn(|_| {
+                    (chunks, next) =
+                        rayon::join(|| batch.par_iter_mut().enumerate().map(parse).collect(), || lines.next_batch());
+                });
+                parsed.drain(..).try_for_each(|chunk| order.take(chunk, sink))
+            });
+            handed_on?;
+            parsed = chunks;
+            lines.spare.extend(std::mem::replace(&mut batch, next.map_err(failed)?));
         }
         drop(lines);
         let (missing, mut warnings, rows) = order.finish(&plan)?;
@@ -143,17 +151,19 @@ struct Lines<R> {
     /// The begin of a line whose end was not read yet.
     rest: Vec<u8>,
     ended: bool,
+    /// Room of chunks that are done with.
+    spare: Vec<Vec<u8>>,
 }
 
 impl<R: Read> Lines<R> {
     fn new(text: R, line_end: u8, skip: u64) -> Lines<R> {
-        Lines { text, line_end, skip, rest: Vec::new(), ended: false }
+        Lines { text, line_end, skip, rest: Vec::new(), ended: false, spare: Vec::new() }
     }
 
-    /// A chunk for every thread; empty at the end of the text.
+    /// Some chunks for every thread; none at the end of the text.
     fn next_batch(&mut self) -> io::Result<Vec<Vec<u8>>> {
         let mut batch = Vec::new();
-        while batch.len() < rayon::current_num_threads() && !self.ended {
+        while batch.len() < CHUNKS_PER_THREAD * rayon::current_num_threads() && !self.ended {
             let chunk = self.next_chunk()?;
             if !chunk.is_empty() {
                 batch.push(chunk);
@@ -163,7 +173,9 @@ impl<R: Read> Lines<R> {
     }
 
     fn next_chunk(&mut self) -> io::Result<Vec<u8>> {
-        let mut chunk = std::mem::take(&mut self.rest);
+        let mut chunk = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES));
+        chunk.clear();
+        chunk.append(&mut self.rest);
         let room = CHUNK_BYTES.saturating_sub(chunk.len());
         let read = (&mut self.text).take(room as u64).read_to_end(&mut chunk)?;
         self.ended = read < room;
@@ -174,7 +186,8 @@ impl<R: Read> Lines<R> {
                     format!("a line is longer than {CHUNK_BYTES} bytes"),
                 ));
             };
-            self.rest = chunk.split_off(end + 1);
+            self.rest.extend_from_slice(&chunk[end + 1..]);
+            chunk.truncate(end + 1);
         }
         while self.skip > 0 {
             let Some(end) = memchr::memchr(self.line_end, &chunk) else { break };

@@ -51,9 +51,14 @@ impl SpoolWriter {
 
     /// Takes rows: a stamp each, and their values row by row.
     pub(crate) fn push(&mut self, stamps: &[Nanos], values: &[f64]) -> Result<(), IngestError> {
-        for (stamp, row) in stamps.iter().zip(values.chunks_exact(self.columns)) {
-            self.buffer.extend_from_slice(&stamp.to_le_bytes());
-            row.iter().for_each(|value| self.buffer.extend_from_slice(&value.to_le_bytes()));
+        let (record, filled) = (CELL * (self.columns + 1), self.buffer.len());
+        self.buffer.resize(filled + stamps.len() * record, 0);
+        let rows = stamps.iter().zip(values.chunks_exact(self.columns));
+        for (room, (stamp, row)) in self.buffer[filled..].chunks_exact_mut(record).zip(rows) {
+            let (of_stamp, of_values) = room.split_at_mut(CELL);
+            of_stamp.copy_from_slice(&stamp.to_le_bytes());
+            let cells = of_values.chunks_exact_mut(CELL).zip(row);
+            cells.for_each(|(cell, value)| cell.copy_from_slice(&value.to_le_bytes()));
         }
         self.rows += stamps.len() as u64;
         if self.buffer.len() >= BLOCK_BYTES { self.flush() } else { Ok(()) }

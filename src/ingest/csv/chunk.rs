@@ -1,6 +1,7 @@
 //! Whole lines of text → stamps and numbers, by one thread.
 
 use crate::ingest::cells::{Grammar, Separator, finite, shown};
+use crate::ingest::decimal;
 use crate::ingest::layout::Layout;
 use crate::ingest::sentinels::Census;
 use crate::ingest::stamps::Nanos;
@@ -170,7 +171,8 @@ impl Plan {
         {
             let blanks = text.iter().take_while(|b| **b == b' ' && byte != b' ').count();
             let number = &text[blanks..];
-            if let Ok((value, length)) = fast_float2::parse_partial::<f64, _>(number) {
+            let read = decimal::leading(number).or_else(|| fast_float2::parse_partial(number).ok());
+            if let Some((value, length)) = read {
                 match number.get(length) {
                     None => return Ok((finite(value), None)),
                     Some(next) if *next == byte => return Ok((finite(value), Some(&number[length + 1..]))),
@@ -189,9 +191,12 @@ impl Chunk {
         if plan.pointed != plan.grammar {
             point(bytes);
         }
+        // Rows are about as long as the first one, and a cell takes two bytes at least.
+        let rows = bytes.len() / memchr::memchr(plan.line_end, bytes).map_or(bytes.len(), |end| end + 1).max(1) + 1;
+        let cells = (rows * plan.columns).min(bytes.len() / 2 + plan.columns);
         let mut chunk = Chunk {
-            stamps: Vec::new(),
-            values: Vec::new(),
+            stamps: Vec::with_capacity(rows),
+            values: Vec::with_capacity(cells),
             census: vec![Census::new(); plan.columns],
             lines: 0,
             repeated_heads: 0,
