@@ -4,7 +4,7 @@
 //! transformed at length L ≥ B + lags − 1; the inverse transform of Y conj(Y_ref), summed over the stretches of a
 //! block, is P_0 .. P_{lags−1} of the block, without wrap-around (algorithms §3.5, "FFT correlations").
 
-use super::super::accumulate::{Batch, PairSums};
+use super::super::accumulate::{Batch, PairSums, Pairs};
 use super::super::{ComputeError, LagAccumulator, LagBlock, LagPlan, LagProducts, SegmentEdges};
 use crate::model::record::Block;
 use nalgebra::{Complex, DMatrix};
@@ -45,7 +45,6 @@ impl Lags {
         let length = (LENGTH_PER_LAG * plan.lags).next_power_of_two().max(256);
         let mut planner = RealFftPlanner::new();
         let references = plan.references.len();
-        let pairs = (0..plan.channels).flat_map(|i| (0..references).map(move |j| (i, j))).collect();
         Lags {
             plan: plan.clone(),
             stretch: length - plan.lags + 1,
@@ -56,7 +55,7 @@ impl Lags {
             pending: vec![Vec::new(); plan.channels],
             used: 0,
             waiting: Vec::new(),
-            sums: PairSums::new(length / 2 + 1, pairs),
+            sums: PairSums::new(length / 2 + 1, Pairs::All(plan.channels, references)),
             blocks: Vec::new(),
             heads: vec![DMatrix::zeros(plan.channels, 0); plan.segments.len()],
             tails: vec![DMatrix::zeros(plan.channels, 0); plan.segments.len()],
@@ -128,7 +127,7 @@ impl Lags {
         let correlations: Vec<Vec<f64>> = (0..l * r)
             .into_par_iter()
             .map(|pair| {
-                let mut spectrum = self.sums.pair(pair);
+                let mut spectrum: Vec<_> = self.sums.pair(pair / r, pair % r).collect();
                 // Both lines are real up to round-off; the inverse transform insists on exactly.
                 spectrum[0] = Complex::new(spectrum[0].re, 0.0);
                 let last = spectrum.len() - 1;

@@ -1,6 +1,6 @@
 //! Welch segments: window, transform, cross products.
 
-use super::super::accumulate::{Batch, PairSums};
+use super::super::accumulate::{Batch, PairSums, Pairs};
 use super::super::{ComputeError, CrossSpectra, SpectralMatrices, WelchPlan};
 use crate::model::record::Block;
 use nalgebra::{Complex, DMatrix};
@@ -29,14 +29,13 @@ pub(super) struct Welch {
 impl Welch {
     pub(super) fn new(plan: &WelchPlan) -> Welch {
         let n = plan.segment_length;
-        let lower = (0..plan.channels).flat_map(|i| (0..=i).map(move |j| (i, j))).collect();
         Welch {
             plan: plan.clone(),
             window: (0..n).map(|t| 0.5 - 0.5 * (2.0 * PI * t as f64 / n as f64).cos()).collect(),
             fft: RealFftPlanner::new().plan_fft_forward(n),
             segment: 0,
             pending: vec![Vec::new(); plan.channels],
-            sums: PairSums::new(n / 2 + 1, lower),
+            sums: PairSums::new(n / 2 + 1, Pairs::Lower(plan.channels)),
             longest: 0,
             count: 0,
         }
@@ -96,8 +95,8 @@ impl CrossSpectra for Welch {
         let scale = 1.0 / (self.plan.sampling_rate_hz * power * self.count as f64);
         let lines = n / 2 + 1;
         let mut matrices = vec![DMatrix::zeros(l, l); lines];
-        for (pair, (i, j)) in (0..l).flat_map(|i| (0..=i).map(move |j| (i, j))).enumerate() {
-            for (k, sum) in self.sums.pair(pair).into_iter().enumerate() {
+        for (i, j) in (0..l).flat_map(|i| (0..=i).map(move |j| (i, j))) {
+            for (k, sum) in self.sums.pair(i, j).enumerate() {
                 let one_sided = if k == 0 || 2 * k == n { 1.0 } else { 2.0 };
                 let value = sum * (scale * one_sided);
                 matrices[k][(i, j)] = value;
