@@ -176,6 +176,18 @@ pub fn qr(a: &DMatrix<f64>) -> (DMatrix<f64>, DMatrix<f64>) {
     (copy(qr.compute_thin_Q().as_ref()), copy(qr.thin_R()))
 }
 
+/// R of the QR decomposition of a matrix with at least as many rows as columns, its diagonal not negative.
+pub fn upper_triangle(a: &DMatrix<f64>) -> DMatrix<f64> {
+    use_one_thread();
+    let mut r = copy(view(a).qr().thin_R());
+    for (i, mut row) in r.row_iter_mut().enumerate() {
+        if row[i] < 0.0 {
+            row.neg_mut();
+        }
+    }
+    r
+}
+
 /// Lower Cholesky factor of a symmetric matrix, of which the lower triangle is read.
 ///
 /// # Errors
@@ -229,6 +241,85 @@ pub fn hermitian_eigenvalues(a: &DMatrix<C64>) -> Result<Vec<f64>, NoConvergence
     let values =
         view(a).self_adjoint_eigenvalues(faer::Side::Lower).map_err(|_| NoConvergence("Hermitian eigenvalues"))?;
     Ok(values.into_iter().rev().collect())
+}
+
+/// Leading `count` eigenvalues of a Hermitian positive semidefinite matrix, descending, and their vectors as columns.
+///
+/// Lanczos steps from a fixed start vector, every new vector made orthogonal to all before; where they do not converge, or
+/// a full decomposition costs less, the full one is taken. The residuals ‖A v − s v‖ are below 1e-10 · s₁ either way. Of
+/// eigenvalues that are equal to working precision one may be passed over for the next below.
+///
+/// # Errors
+/// [`NoConvergence`].
+///
+/// # Source
+/// Parlett (1998), "The symmetric eigenvalue problem", chapter 13.
+pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<(Vec<f64>, DMatrix<C64>), NoConvergence> {
+    const RESIDUAL: f64 = 1e-10;
+    /// Up to this size a full decomposition takes less than the steps.
+    const FULL_UP_TO: usize = 24;
+    /// A step costs 8 n² flops, a full decomposition with vectors some 60 n³.
+    const MOST_STEPS: usize = 64;
+    /// Steps between two looks at the residuals.
+    const LOOK: usize = 6;
+    let n = a.nrows();
+    let count = count.min(n);
+    if n > FULL_UP_TO {
+        let start = fixed_noise(n, 1).column(0).map(|x| C64::new(x, 0.0));
+        let mut basis: Vec<DVector<C64>> = vec![start.unscale(start.norm())];
+        let mut tridiagonal = DMatrix::zeros(MOST_STEPS, MOST_STEPS);
+        for step in 0..MOST_STEPS.min(n - 1) {
+            let mut next = a * &basis[step];
+            // Once is not enough (Parlett, §6.9).
+            for again in [false, true] {
+                for (k, vector) in basis.iter().enumerate() {
+                    let part = vector.dotc(&next);
+                    next.axpy(-part, vector, C64::new(1.0, 0.0));
+                    if k == step && !again {
+                        tridiagonal[(step, step)] = part.re;
+                    }
+                }
+            }
+            let norm = next.norm();
+            let size = step + 1;
+            // An invariant subspace: what else there is can only be told by the full decomposition.
+            if norm <= n as f64 * f64::EPSILON * tridiagonal.amax() {
+                break;
+            }
+            if size >= count && size % LOOK == 0 {
+                let (values, vectors) = symmetric_eigen(&tridiagonal.view((0, 0), (size, size)).into_owned())?;
+                if (0..count).all(|i| norm * vectors[(step, i)].abs() <= RESIDUAL * values[0]) {
+                    let combine = |i: usize| {
+                        let mut sum = DVector::zeros(n);
+                        for (k, vector) in basis.iter().enumerate() {
+                            sum.axpy(C64::new(vectors[(k, i)], 0.0), vector, C64::new(1.0, 0.0));
+                        }
+                        sum
+                    };
+                    let columns: Vec<_> = (0..count).map(combine).collect();
+                    return Ok((values[..count].to_vec(), DMatrix::from_columns(&columns)));
+                }
+            }
+            if size == MOST_STEPS {
+                break;
+            }
+            (tridiagonal[(size, step)], tridiagonal[(step, size)]) = (norm, norm);
+            basis.push(next.unscale(norm));
+        }
+    }
+    let (mut values, vectors) = hermitian_eigen(a)?;
+    values.truncate(count);
+    Ok((values, vectors.columns(0, count).into_owned()))
+}
+
+/// Eigenvalues of a real symmetric matrix (lower triangle read), descending, and their vectors as columns.
+fn symmetric_eigen(a: &DMatrix<f64>) -> Result<(Vec<f64>, DMatrix<f64>), NoConvergence> {
+    use_one_thread();
+    let eigen = view(a).self_adjoint_eigen(faer::Side::Lower).map_err(|_| NoConvergence("symmetric eigenproblem"))?;
+    let n = a.nrows();
+    let (values, vectors) = (eigen.S().column_vector(), eigen.U());
+    let descending = (0..n).rev().map(|i| values[i]).collect();
+    Ok((descending, DMatrix::from_fn(n, n, |i, j| vectors[(i, n - 1 - j)])))
 }
 
 /// Eigenvalues and right eigenvectors of a real square matrix, the vectors in real form: a real eigenvalue has its
@@ -323,6 +414,31 @@ mod tests {
     }
 
     #[test]
+    fn leading_hermitian_pairs_are_those_of_the_full_decomposition() {
+        let part = |seed: usize, i: usize, j: usize| ((seed + 7 * i * i + 13 * j + i * j) as f64).sin();
+        // A flat floor below a few strong directions, and one of nothing but the floor; small enough for both ways.
+        for (n, strong, floor) in [(20, 3, 0.1), (60, 3, 0.1), (120, 0, 1.0), (90, 90, 0.0)] {
+            let noise =
+                DMatrix::from_fn(n, n + 9, |i, j| C64::new(part(1, i, j), part(2, j, i))) * C64::new(floor, 0.0);
+            let signal =
+                DMatrix::from_fn(n, strong.max(1), |i, j| C64::new(part(3, i, j), part(4, i, j)) * (j + 1) as f64);
+            let a = &noise * noise.adjoint() + &signal * signal.adjoint();
+            let (all, _) = hermitian_eigen(&a).unwrap();
+            let (values, vectors) = leading_hermitian(&a, 2).unwrap();
+            assert_eq!((values.len(), vectors.shape()), (2, (n, 2)));
+            for (i, value) in values.iter().enumerate() {
+                assert!((value - all[i]).abs() <= 1e-10 * all[0], "{n}: {value} instead of {}", all[i]);
+                let residual = &a * vectors.column(i) - vectors.column(i) * C64::new(*value, 0.0);
+                assert!(residual.norm() <= 1e-9 * all[0]);
+            }
+        }
+        let (values, _) = leading_hermitian(&DMatrix::zeros(40, 40), 1).unwrap();
+        assert_eq!(values, [0.0]);
+        let (values, _) = leading_hermitian(&DMatrix::identity(40, 40), 2).unwrap();
+        assert!((values[0] - 1.0).abs() <= 1e-12);
+    }
+
+    #[test]
     fn triangular_solves_invert_cholesky() {
         let b = fixed_noise(12, 12);
         let a = &b * b.transpose() + DMatrix::identity(12, 12);
@@ -334,5 +450,8 @@ mod tests {
         let (q, r) = qr(&b);
         assert!((&q * &r - &b).norm() <= tolerance(12) * b.norm());
         assert!((divide_upper(&r, &(&r * &a)) - &a).norm() <= 1e-9 * a.norm());
+        let triangle = upper_triangle(&b);
+        assert!((triangle.transpose() * &triangle - b.transpose() * &b).norm() <= tolerance(12) * b.norm_squared());
+        assert!(triangle.diagonal().iter().all(|pivot| *pivot >= 0.0));
     }
 }

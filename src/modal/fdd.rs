@@ -59,42 +59,44 @@ pub struct Peak {
 /// [`ModalError::NoConvergence`], [`ModalError::Cancelled`].
 pub fn peaks(spectra: &SpectralMatrices, setting: &PeakSetting, control: &Control) -> Result<Vec<Peak>, ModalError> {
     let scaled = UnitVariance::new(spectra);
-    let leading: Vec<(f64, DMatrix<C64>)> = (0..spectra.matrices.len())
+    let log: Vec<f64> = (0..spectra.matrices.len())
         .into_par_iter()
-        .map(|k| -> Result<_, ModalError> {
+        .map(|line| -> Result<f64, ModalError> {
             control.checkpoint()?;
-            let (values, vectors) = oma_linalg::hermitian_eigen(&scaled.matrix(k))?;
-            Ok((values[0], vectors.columns(0, vectors.ncols().min(2)).into_owned()))
+            let (values, _) = oma_linalg::leading_hermitian(&scaled.matrix(line), 1)?;
+            Ok(values[0].max(f64::MIN_POSITIVE).ln())
         })
         .collect::<Result<_, _>>()?;
-    let log: Vec<f64> = leading.iter().map(|(s, _)| s.max(f64::MIN_POSITIVE).ln()).collect();
     let averages = spectra.segments as f64 * (2.0 * INDEPENDENT * (1.0 - setting.overlap)).min(1.0);
     let least = setting.prominence * (2.0 / averages).sqrt();
     // The mean of each segment is removed, and the Hann window spreads that over the first lines.
     let first = 2.max((setting.band_hz.0 / spectra.line_hz).ceil() as usize);
     let last = (log.len() - 1).min((setting.band_hz.1 / spectra.line_hz).floor() as usize);
-    let mut found = Vec::new();
-    for line in first..last {
-        if !(log[line] > log[line - 1] && log[line] >= log[line + 1]) {
-            continue;
-        }
-        let prominence = topographic_prominence(&log[first - 1..=last], line - (first - 1));
-        if !(prominence >= least) || !coherent(&leading, line) {
-            continue;
+    let stands_out = |&line: &usize| {
+        log[line] > log[line - 1]
+            && log[line] >= log[line + 1]
+            && topographic_prominence(&log[first - 1..=last], line - (first - 1)) >= least
+    };
+    let candidates: Vec<usize> = (first..last).filter(stands_out).collect();
+    let peak = |&line: &usize| -> Result<Option<Peak>, ModalError> {
+        control.checkpoint()?;
+        if !coherent(&scaled, line)? {
+            return Ok(None);
         }
         let sum = &spectra.matrices[line - 1] + &spectra.matrices[line] + &spectra.matrices[line + 1];
-        let (_, vectors) = oma_linalg::hermitian_eigen(&sum)?;
+        let (_, vectors) = oma_linalg::leading_hermitian(&sum, 1)?;
         let shape = vectors.column(0);
-        found.push(Peak {
+        Ok(Some(Peak {
             line,
             frequency_hz: (line as f64 + parabola(&log[line - 1..=line + 1])) * spectra.line_hz,
             shape: scaled_to_largest(shape.as_view()),
             mpc: mpc(shape.as_view()),
             mpd: mpd(shape.as_view()),
-            prominence,
-        });
-    }
-    Ok(found)
+            prominence: topographic_prominence(&log[first - 1..=last], line - (first - 1)),
+        }))
+    };
+    let found: Vec<Option<Peak>> = candidates.par_iter().map(peak).collect::<Result<_, _>>()?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Spectra of the channels scaled to unit variance, so that a channel's unit does not decide what is a peak.
@@ -128,15 +130,20 @@ fn topographic_prominence(values: &[f64], peak: usize) -> f64 {
     height - left.max(right)
 }
 
-fn coherent(leading: &[(f64, DMatrix<C64>)], line: usize) -> bool {
-    let vector = leading[line].1.column(0);
-    let few = vector.len() < FEW_CHANNELS;
-    let part = |neighbour: &DMatrix<C64>| {
-        let count = if few { 1 } else { neighbour.ncols() };
-        (0..count).map(|j| mac(vector.as_view(), neighbour.column(j).as_view())).sum::<f64>()
-    };
+/// Whether the leading vectors of the neighbouring lines hold the one of this line.
+fn coherent(scaled: &UnitVariance<'_>, line: usize) -> Result<bool, ModalError> {
+    let leading = |line: usize, count: usize| oma_linalg::leading_hermitian(&scaled.matrix(line), count);
+    let (_, own) = leading(line, 1)?;
+    let few = own.nrows() < FEW_CHANNELS;
     let least = if few { COHERENCE_FEW_CHANNELS } else { COHERENCE };
-    [line - 1, line + 1].iter().all(|&k| part(&leading[k].1) >= least)
+    for neighbour in [line - 1, line + 1] {
+        let (_, others) = leading(neighbour, if few { 1 } else { 2 })?;
+        let part: f64 = others.column_iter().map(|other| mac(own.column(0), other)).sum();
+        if !(part >= least) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Offset of the vertex of the parabola through three neighbouring values from the middle one, in lines.
