@@ -86,13 +86,15 @@ enum Method {
     Fsdd,
     /// Covariance-driven stochastic subspace identification
     SsiCov,
+    /// Data-driven stochastic subspace identification
+    SsiDat,
 }
 
 impl Method {
     fn run_type(self) -> RunType {
         match self {
             Method::Fdd | Method::Efdd | Method::Fsdd => RunType::Fdd,
-            Method::SsiCov => RunType::Ssi,
+            Method::SsiCov | Method::SsiDat => RunType::Ssi,
         }
     }
 
@@ -100,7 +102,7 @@ impl Method {
     fn part(self) -> &'static str {
         match self {
             Method::Fdd | Method::Efdd | Method::Fsdd => "fdd",
-            Method::SsiCov => "ssi",
+            Method::SsiCov | Method::SsiDat => "ssi",
         }
     }
 
@@ -111,6 +113,7 @@ impl Method {
             Method::Efdd => "efdd",
             Method::Fsdd => "fsdd",
             Method::SsiCov => "ssi-cov",
+            Method::SsiDat => "ssi-dat",
         }
     }
 }

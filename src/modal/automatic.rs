@@ -218,7 +218,8 @@ impl LevelTask<'_> {
         let channels = self.record.info().channels.len();
         let (products, subspace, signal_rank) = loop {
             let products = self.products(block_rows, backend, control)?;
-            let subspace = Subspace::new(&products, block_rows, self.weighting)?;
+            let kind = (self.parameters.drive(), self.weighting);
+            let subspace = Subspace::new(&products, block_rows, kind, self.record, control)?;
             control.progress("order", 0.0);
             let rank = ssi::signal_rank(&subspace)?;
             control.checkpoint()?;

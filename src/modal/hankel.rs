@@ -4,7 +4,8 @@
 //! covariance of the future outputs y(t), y(t+1), … with the past references y_ref(t−1), y_ref(t−2), …
 
 use super::ModalError;
-use crate::compute::{LagBlock, LagProducts, SegmentEdges};
+use super::displacement::Windows;
+use crate::compute::{LagBlock, LagProducts};
 use crate::model::parameters::Weighting;
 use nalgebra::{Complex, DMatrix};
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
@@ -116,7 +117,8 @@ pub fn record_correlations(products: &LagProducts) -> Vec<DMatrix<f64>> {
     total_products(products).into_iter().map(|product| product / samples.max(1) as f64).collect()
 }
 
-fn total_products(products: &LagProducts) -> Vec<DMatrix<f64>> {
+/// Σ P_m over the blocks of the record.
+pub(super) fn total_products(products: &LagProducts) -> Vec<DMatrix<f64>> {
     let mut total = products.blocks[0].products.clone();
     for block in &products.blocks[1..] {
         for (sum, product) in total.iter_mut().zip(&block.products) {
@@ -124,83 +126,6 @@ fn total_products(products: &LagProducts) -> Vec<DMatrix<f64>> {
         }
     }
     total
-}
-
-/// The `cov` matrix of other packages, exactly: H_ab = (1/N) Σ_t y(t+q+a) y_ref(t+q−1−b)ᵀ with q = block_rows and
-/// N = samples − 2q + 1, every entry over the same t; over several segments sums and N are added up.
-///
-/// From the full sums P_m by displacement: C_m(s) = Σ_{t=s}^{s+N−1} y(t+m) y_ref(t)ᵀ leaves out of P_m only products
-/// at the segment's two ends, and neighbours in s differ by two of them (algorithms §3.5).
-///
-/// # Errors
-/// [`ModalError::Setting`] if no segment has 2·block_rows samples.
-pub fn exact_hankel(products: &LagProducts, block_rows: usize) -> Result<DMatrix<f64>, ModalError> {
-    let q = block_rows;
-    let longest = products.edges.iter().map(|edge| edge.samples).max().unwrap_or(0);
-    let usable = |edge: &&SegmentEdges| edge.samples >= 2 * q as u64;
-    let windows: u64 = products.edges.iter().filter(usable).map(|edge| edge.samples - 2 * q as u64 + 1).sum();
-    if windows == 0 {
-        return Err(ModalError::Setting(format!(
-            "longest gap-free stretch of the record has {longest} samples, block_rows {q} needs at least {}",
-            2 * q
-        )));
-    }
-    let total = total_products(products);
-    let (l, r) = total[0].shape();
-    let mut h = DMatrix::zeros(q * l, q * r);
-    for (m, product) in total.iter().enumerate().take(2 * q).skip(1) {
-        // b runs over the blocks of this anti-diagonal, a = m − 1 − b, s = q − 1 − b.
-        let (first, last) = (m.saturating_sub(q), (m - 1).min(q - 1));
-        let mut sum = product.clone();
-        for edge in products.edges.iter() {
-            if usable(&edge) {
-                // C_m(q − 1 − first): all heads before s go, all tails from s + N on go.
-                (0..q - 1 - first).for_each(|t| subtract(&mut sum, products, edge, m, End::Head(t)));
-                let tails = q - 1 - (m - 1 - first);
-                (0..tails).for_each(|t| subtract(&mut sum, products, edge, m, End::Tail(t)));
-            } else {
-                // Too short for a single window: all of its products go.
-                (0..(edge.samples as usize).saturating_sub(m))
-                    .for_each(|t| subtract(&mut sum, products, edge, m, End::Head(t)));
-            }
-        }
-        for b in first..=last {
-            let a = m - 1 - b;
-            h.view_mut((a * l, b * r), (l, r)).copy_from(&(&sum / windows as f64));
-            if b < last {
-                for edge in products.edges.iter().filter(usable) {
-                    // s falls by one: the head product at t = s − 1 comes in, the tail product at s + N − 1 goes.
-                    add_head(&mut sum, products, edge, m, q - 2 - b);
-                    subtract(&mut sum, products, edge, m, End::Tail(q - 1 - a));
-                }
-            }
-        }
-    }
-    Ok(h)
-}
-
-enum End {
-    /// y(t+m) y_ref(t)ᵀ at the t-th sample of the segment.
-    Head(usize),
-    /// The t-th product from the end: y(n−1−t) y_ref(n−1−t−m)ᵀ.
-    Tail(usize),
-}
-
-fn subtract(sum: &mut DMatrix<f64>, products: &LagProducts, edge: &SegmentEdges, m: usize, end: End) {
-    let (matrix, later) = match end {
-        End::Head(t) => (&edge.head, t + m),
-        End::Tail(t) => (&edge.tail, edge.tail.ncols() - 1 - t),
-    };
-    for (j, &reference) in products.references.iter().enumerate() {
-        let factor = matrix[(reference, later - m)];
-        sum.column_mut(j).axpy(-factor, &matrix.column(later), 1.0);
-    }
-}
-
-fn add_head(sum: &mut DMatrix<f64>, products: &LagProducts, edge: &SegmentEdges, m: usize, t: usize) {
-    for (j, &reference) in products.references.iter().enumerate() {
-        sum.column_mut(j).axpy(edge.head[(reference, t)], &edge.head.column(t + m), 1.0);
-    }
 }
 
 /// W₁ H W₂ with W₁ = L_ff^(−1) or none and W₂ = L_pp^(−T) or none, L the Cholesky factors of the covariances of
@@ -227,6 +152,8 @@ impl Weights {
         references: &[usize],
         block_rows: usize,
     ) -> Result<Weights, ModalError> {
+        let l = correlations[0].nrows();
+        check_references(weighting, references.len(), l)?;
         let factor = |covariance: DMatrix<f64>, of: &str| {
             oma_linalg::cholesky(&covariance).map_err(|_| {
                 ModalError::Data(format!(
@@ -240,22 +167,59 @@ impl Weights {
             // E[y_ref(t−b) y_ref(t−b')ᵀ] = R_{b'−b}
             factor(toeplitz(block_rows, rows), "past references")
         };
-        match weighting {
-            Weighting::Pc => Ok(Weights { future: None, past: None }),
-            Weighting::Upc => Ok(Weights { future: None, past: Some(past()?) }),
-            Weighting::Cva => {
-                let l = correlations[0].nrows();
-                if references.len() != l {
-                    return Err(ModalError::Setting(format!(
-                        "weighting cva needs every channel as reference, has {} of {l}",
-                        references.len()
-                    )));
-                }
-                // E[y(t+a) y(t+a')ᵀ] = R_{a−a'} = R_{a'−a}ᵀ
-                let future = toeplitz(block_rows, |m| correlations[m].transpose());
-                Ok(Weights { future: Some(factor(future, "future outputs")?), past: Some(past()?) })
+        // E[y(t+a) y(t+a')ᵀ] = R_{a−a'} = R_{a'−a}ᵀ
+        let future = || factor(toeplitz(block_rows, |m| correlations[m].transpose()), "future outputs");
+        Ok(match weighting {
+            Weighting::Pc => Weights { future: None, past: None },
+            Weighting::Upc => Weights { future: None, past: Some(past()?) },
+            Weighting::Cva => Weights { future: Some(future()?), past: Some(past()?) },
+        })
+    }
+
+    /// Weights from the exact covariances of the data matrix, without a ridge: with `upc` W₁ H W₂ is L₂₁ of the LQ
+    /// decomposition of [Y_p; Y_f] / √N, the projection of SSI-data. `None` where a covariance is so close to singular that
+    /// its Cholesky factor says little.
+    ///
+    /// # Errors
+    /// [`ModalError::Setting`] if CVA is asked for with fewer references than channels.
+    pub fn exact(weighting: Weighting, windows: &Windows<'_>) -> Result<Option<Weights>, ModalError> {
+        let (references, channels) = windows.shape();
+        check_references(weighting, references, channels)?;
+        let past = (weighting != Weighting::Pc).then(|| exact_factor(&windows.past()));
+        let future = (weighting == Weighting::Cva).then(|| exact_factor(&windows.future()));
+        Ok(match (future, past) {
+            (Some(None), _) | (_, Some(None)) => None,
+            (future, past) => Some(Weights { future: future.flatten(), past: past.flatten() }),
+        })
+    }
+
+    /// The same weights and L₂₁ from the triangle of the data matrix, of which `past` rows are the past's.
+    ///
+    /// # Errors
+    /// [`ModalError::Data`] if past outputs depend on each other to working precision.
+    pub fn of_triangle(
+        weighting: Weighting,
+        triangle: &DMatrix<f64>,
+        past: usize,
+    ) -> Result<(Weights, DMatrix<f64>), ModalError> {
+        let size = triangle.nrows();
+        let of_past = triangle.view((0, 0), (past, past)).into_owned();
+        let rows = || triangle.rows(past, size - past).transpose();
+        let future = (weighting == Weighting::Cva).then(|| oma_linalg::upper_triangle(&rows()).transpose());
+        for (factor, of) in [Some(&of_past), future.as_ref()].into_iter().flatten().zip(["past", "future"]) {
+            let ratio = pivot_ratio(factor);
+            if !(ratio <= 1.0 / f64::EPSILON) {
+                return Err(ModalError::Data(format!(
+                    "{of} outputs depend on each other: the pivots of their {0} × {0} matrix differ {ratio:.1e} times; \
+                     lower block_rows, leave channels out, or take ssi-cov",
+                    factor.nrows()
+                )));
             }
         }
+        let projection = triangle.view((past, 0), (size - past, past)).into_owned();
+        let weights = Weights { future, past: Some(of_past) };
+        let projection = weights.apply_left(projection);
+        Ok((weights, projection))
     }
 
     /// W₁ H W₂.
@@ -298,6 +262,30 @@ impl Weights {
             None => m,
         }
     }
+}
+
+/// Largest ratio of the pivots of a Cholesky factor: the error of L₂₁ is ε times its square, and so stays below 1e-9, the
+/// tolerance to which H is held (algorithms §8).
+const MOST_PIVOT_RATIO: f64 = 2e3;
+
+/// Largest by smallest diagonal element.
+fn pivot_ratio(factor: &DMatrix<f64>) -> f64 {
+    let pivots = factor.diagonal();
+    pivots.max() / pivots.min()
+}
+
+/// Lower Cholesky factor; `None` where it cannot be trusted.
+fn exact_factor(covariance: &DMatrix<f64>) -> Option<DMatrix<f64>> {
+    oma_linalg::cholesky(covariance).ok().filter(|factor| pivot_ratio(factor) <= MOST_PIVOT_RATIO)
+}
+
+fn check_references(weighting: Weighting, references: usize, channels: usize) -> Result<(), ModalError> {
+    if weighting == Weighting::Cva && references != channels {
+        return Err(ModalError::Setting(format!(
+            "weighting cva needs every channel as reference, has {references} of {channels}"
+        )));
+    }
+    Ok(())
 }
 
 /// Symmetric block Toeplitz matrix with the ridge; `upper(m)` is the block on the m-th upper diagonal.

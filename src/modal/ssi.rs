@@ -1,15 +1,22 @@
-//! Covariance-driven stochastic subspace identification on one sampling rate: lag products → weighted block
-//! Hankel matrix → leading singular triplets → model order → poles and their standard deviations.
+//! Stochastic subspace identification on one sampling rate: lag products → weighted block Hankel matrix → leading
+//! singular triplets → model order → poles and their standard deviations.
+//!
+//! Driven by covariances the weights come from the record's correlations; driven by data they come from the exact
+//! products of the data matrix, and with `upc` the decomposed matrix is the projection of the future on the past. Both
+//! take the same lag products, so that neither holds the data matrix; only where its covariances are nearly singular is
+//! it read again and decomposed column by column ([`lq`]).
 //!
 //! # Source
 //! Van Overschee & De Moor (1996); Peeters & De Roeck (1999); order from the halves: see [`signal_rank`].
 
 use super::ModalError;
+use super::displacement::Windows;
 use super::hankel::{self, Weights};
+use super::lq;
 use super::poles::Observability;
 use crate::compute::{Backend, LagPlan, LagProducts};
 use crate::model::control::Control;
-use crate::model::parameters::Weighting;
+use crate::model::parameters::{Drive, Weighting};
 use crate::model::record::Record;
 use nalgebra::DMatrix;
 use oma_linalg::Svd;
@@ -76,14 +83,33 @@ pub struct Subspace {
 }
 
 impl Subspace {
-    /// Forms H from the lag products.
+    /// Forms H from the lag products; where they say too little for SSI-data, from the record itself.
     ///
     /// # Errors
     /// [`ModalError`] if the record is shorter than 2·block_rows or its covariance cannot be inverted.
-    pub fn new(products: &LagProducts, block_rows: usize, weighting: Weighting) -> Result<Subspace, ModalError> {
-        let h = hankel::exact_hankel(products, block_rows)?;
+    pub fn new(
+        products: &LagProducts,
+        block_rows: usize,
+        (drive, weighting): (Drive, Weighting),
+        record: &dyn Record,
+        control: &Control,
+    ) -> Result<Subspace, ModalError> {
+        let windows = Windows::new(products, block_rows)?;
         let correlations = hankel::record_correlations(products);
-        let weights = Weights::new(weighting, &correlations, &products.references, block_rows)?;
+        let weights = match drive {
+            Drive::Covariance => Some(Weights::new(weighting, &correlations, &products.references, block_rows)?),
+            Drive::Data => Weights::exact(weighting, &windows)?,
+        };
+        let (weights, h) = match weights {
+            Some(weights) => {
+                let h = weights.apply(&windows.hankel());
+                (weights, h)
+            }
+            None => {
+                let triangle = lq::lower_triangle(record, &products.references, block_rows, control)?;
+                Weights::of_triangle(weighting, &triangle, block_rows * products.references.len())?
+            }
+        };
         let block_correlations: Vec<_> = products.blocks.iter().map(hankel::correlations).collect();
         let half = |parity: usize| {
             let chosen: Vec<_> = block_correlations.iter().skip(parity).step_by(2).collect();
@@ -94,7 +120,7 @@ impl Subspace {
             block_rows,
             channels: correlations[0].nrows(),
             references: products.references.clone(),
-            h: weights.apply(&h),
+            h,
             half_difference: weights.apply(&hankel::block_hankel(&difference, block_rows)),
             block_correlations,
             weights,

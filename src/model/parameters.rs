@@ -261,7 +261,7 @@ pub enum Weighting {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SsiParameters {
-    /// Only `ssi-cov` so far.
+    /// `ssi-cov` (by rule) or `ssi-dat`.
     pub method: Option<String>,
     /// `upc` by rule.
     pub weighting: Option<Weighting>,
@@ -281,6 +281,32 @@ pub struct SsiParameters {
     pub blocks: Option<usize>,
     /// Add levels decimated by 4 for modes that are too low for the block rows; true by rule (automation §2).
     pub decimation_levels: Option<bool>,
+}
+
+/// What subspace identification starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drive {
+    /// Correlations of the outputs: SSI-cov.
+    Covariance,
+    /// The outputs themselves, projected on their past: SSI-data.
+    Data,
+}
+
+impl Drive {
+    /// Its name as a method.
+    pub fn method(self) -> &'static str {
+        match self {
+            Drive::Covariance => "ssi-cov",
+            Drive::Data => "ssi-dat",
+        }
+    }
+}
+
+impl SsiParameters {
+    /// What the method starts from.
+    pub fn drive(&self) -> Drive {
+        if self.method.as_deref() == Some(Drive::Data.method()) { Drive::Data } else { Drive::Covariance }
+    }
 }
 
 /// All three parts.
@@ -405,7 +431,7 @@ impl Parameters {
         }
         band("fdd", f.band_low_hz, f.band_high_hz)?;
         let s = &self.ssi;
-        one_of("ssi", &s.method, &["ssi-cov"])?;
+        one_of("ssi", &s.method, &[Drive::Covariance.method(), Drive::Data.method()])?;
         at_least("ssi", "block_rows", s.block_rows, 2)?;
         at_least("ssi", "order_max", s.order_max, 2)?;
         at_least("ssi", "order_min", s.order_min, 1)?;

@@ -19,7 +19,7 @@ pub struct AnalysisResult {
     /// The kind of run.
     #[serde(rename = "type")]
     pub run_type: RunType,
-    /// `preprocessing`, `fdd`, `ssi-cov`.
+    /// `preprocessing`, `fdd`, `efdd`, `fsdd`, `ssi-cov`, `ssi-dat`.
     pub method: String,
     /// When it was made, UTC.
     pub created_at: jiff::Timestamp,

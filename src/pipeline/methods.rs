@@ -117,7 +117,7 @@ fn mode_of_peak(peak: Peak, bell: Option<Bell>) -> Mode {
     }
 }
 
-/// Covariance-driven stochastic subspace identification.
+/// Stochastic subspace identification, driven by covariances (`ssi-cov`) or by data (`ssi-dat`).
 pub(super) fn ssi(
     result: &mut AnalysisResult,
     parameters: &SsiParameters,
@@ -133,7 +133,7 @@ pub(super) fn ssi(
     };
     let decimate: &Decimate<'_> = &decimate;
     let found = automatic::identify(record, parameters, references, decimate, backend, control)?;
-    result.method = "ssi-cov".into();
+    result.method = parameters.drive().method().into();
     result.parameters["ssi"] = effective(parameters, &found, record.info());
     result.provenance.warnings.extend(found.warnings);
     result.modes = found.modes;
@@ -148,7 +148,7 @@ pub(super) fn ssi(
 fn effective(parameters: &SsiParameters, found: &Identified, info: &RecordInfo) -> serde_json::Value {
     let names: Vec<_> = found.references.iter().map(|&row| info.channels[row].name.as_str()).collect();
     json!({
-        "method": "ssi-cov",
+        "method": parameters.drive().method(),
         "weighting": found.weighting,
         "reference_channels": names,
         "uncertainty": parameters.uncertainty.unwrap_or(true),

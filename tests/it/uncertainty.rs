@@ -7,7 +7,7 @@ use oma_worker::modal::poles::{Order, Pole};
 use oma_worker::modal::ssi::{self, Subspace};
 use oma_worker::modal::uncertainty::{Derivatives, PoleDerivative};
 use oma_worker::model::control::Control;
-use oma_worker::model::parameters::Weighting;
+use oma_worker::model::parameters::{Drive, Weighting};
 use oma_worker::model::record::MemoryRecord;
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
 
@@ -21,7 +21,7 @@ fn subspace(weighting: Weighting) -> Subspace {
     let record = MemoryRecord::new(100.0, chain.record(&measurement));
     let products =
         ssi::lag_products(&record, &[0, 1, 2, 3, 4], 2 * BLOCK_ROWS, BLOCKS, &Cpu, &Control::none()).unwrap();
-    Subspace::new(&products, BLOCK_ROWS, weighting).unwrap()
+    Subspace::new(&products, BLOCK_ROWS, (Drive::Covariance, weighting), &record, &Control::none()).unwrap()
 }
 
 fn poles(subspace: &Subspace, order: usize) -> Order {

@@ -18,14 +18,15 @@ pub(crate) fn lag_product(
     })
 }
 
-/// H_ab = (1/N) Σ_t y(t+q+a) y_ref(t+q−1−b)ᵀ, N = samples − 2q + 1.
-pub(crate) fn hankel(y: &[Vec<f32>], references: &[usize], q: usize) -> DMatrix<f64> {
+/// Past references and future outputs of every window, over √N: a column for each t = 0 .. N − 1, N = samples − 2q + 1,
+/// with y_ref(t+q−1−b) in block row b of the past and y(t+q+a) in block row a of the future.
+pub(crate) fn data_matrices(y: &[Vec<f32>], references: &[usize], q: usize) -> (DMatrix<f64>, DMatrix<f64>) {
     let n = y[0].len() - 2 * q + 1;
     let (l, r) = (y.len(), references.len());
-    DMatrix::from_fn(q * l, q * r, |row, column| {
-        let (a, i, b, j) = (row / l, row % l, column / r, references[column % r]);
-        (0..n).map(|t| f64::from(y[i][t + q + a]) * f64::from(y[j][t + q - 1 - b])).sum::<f64>() / n as f64
-    })
+    let past = |row: usize, t: usize| y[references[row % r]][t + q - 1 - row / r];
+    let future = |row: usize, t: usize| y[row % l][t + q + row / l];
+    let scaled = |value: f32| f64::from(value) / (n as f64).sqrt();
+    (DMatrix::from_fn(q * r, n, |i, t| scaled(past(i, t))), DMatrix::from_fn(q * l, n, |i, t| scaled(future(i, t))))
 }
 
 /// One-sided cross-spectral density matrix at line `k` by the definition of the transform.
