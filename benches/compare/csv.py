@@ -5,9 +5,10 @@
     benches/compare/csv.py [--gigabytes 1] [--rounds 3] [--worker target/release/oma-worker]
 
 Writes a file of 16 channels at 100 Hz into a temporary folder, makes a virtual environment with pandas there, and
-prints a line for each run. pandas' time is that of `read_csv(engine="c")`, the text into numbers in memory. The worker's
+prints a line for each run and the table of medians. pandas' time is that of `read_csv(engine="c")`, the text into numbers in memory. The worker's
 `decode` is the same work, the text into numbers on disk, with the time axis and the SHA-256 of the file; its `ingest` goes
-on to the preprocessed record: gaps, quality, detrending, Parquet. Both read a warm file. Peak memory is that of the whole
+on to the preprocessed record: gaps, quality, detrending, Parquet. Beside that stands pandas with SciPy's `detrend`. Both
+read a warm file. Peak memory is that of the whole
 process by GNU time.
 """
 
@@ -15,10 +16,10 @@ import argparse
 import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+from timing import HEAD, python_with, row, run
 
 CHANNELS = 16
 RATE_HZ = 100
@@ -39,32 +40,29 @@ def write(path: Path, size: int) -> int:
     return row
 
 
-def run(command: list[str], folder: Path, **environment: str) -> tuple[str, float]:
-    """Runs a command and returns what it told and its peak memory, MiB."""
-    report = folder / "time.txt"
-    timed = ["/usr/bin/time", "-f", "%M", "-o", str(report), *command]
-    told = subprocess.run(timed, check=True, capture_output=True, text=True, env=os.environ | environment)
-    return told.stderr, int(report.read_text().split()[-1]) / 1024
-
-
-def of_worker(worker: str, file: Path, folder: Path) -> tuple[dict[str, float], float]:
+def of_worker(program: str, file: Path, folder: Path) -> tuple[dict[str, float], float]:
     result = folder / "result.json"
-    command = [worker, "analyze", str(file), "--method", "fdd", "--output", str(result)]
-    told, memory = run(command, folder, OMA_LOG="oma_worker=debug", OMA_LOG_FORMAT="json")
+    command = [program, "analyze", str(file), "--method", "fdd", "--output", str(result)]
+    _, told, memory = run(command, folder, OMA_LOG="oma_worker=debug", OMA_LOG_FORMAT="json")
     events = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
     decode = next(event["seconds"] for event in events if event.get("message") == "raw files decoded")
     return {"decode": decode, "ingest": json.loads(result.read_text())["provenance"]["seconds"]["ingest"]}, memory
 
 
+PANDAS = """
+import sys, time, pandas
+from scipy.signal import detrend
+start = time.perf_counter()
+table = pandas.read_csv(sys.argv[1], engine="c")
+print(time.perf_counter() - start)
+detrend(table.to_numpy()[:, 1:], axis=0)
+print(time.perf_counter() - start)
+"""
+
+
 def of_pandas(python: str, file: Path, folder: Path) -> tuple[dict[str, float], float]:
-    code = (
-        "import sys, time, pandas\n"
-        "start = time.perf_counter()\n"
-        "pandas.read_csv(sys.argv[1], engine='c')\n"
-        "print(time.perf_counter() - start, file=sys.stderr)\n"
-    )
-    told, memory = run([python, "-c", code, str(file)], folder)
-    return {"read_csv": float(told)}, memory
+    told, _, memory = run([python, "-c", PANDAS, str(file)], folder)
+    return dict(zip(("read_csv", "detrended"), map(float, told.split()))), memory
 
 
 def main() -> None:
@@ -81,18 +79,21 @@ def main() -> None:
         rows = write(file, int(options.gigabytes * 1e9))
         size = file.stat().st_size
         print(f"{size / 1e9:.2f} GB, {rows} rows, {CHANNELS} channels", flush=True)
-        python = folder / "venv/bin/python"
+        readers = {"worker": (of_worker, options.worker)}
         if not options.no_pandas:
-            subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", "pandas"], check=True)
+            readers["pandas"] = (of_pandas, python_with(["pandas", "scipy"], folder))
+        seen: dict[str, list[tuple[float, float]]] = {}
         for number in range(options.rounds):
-            readers = [("worker", of_worker, options.worker)]
-            if not options.no_pandas:
-                readers.append(("pandas", of_pandas, str(python)))
-            for label, read, program in readers:
+            for label, (read, program) in readers.items():
                 stages, memory = read(program, file, folder)
                 told = "  ".join(f"{name} {s:6.2f} s {size / 1e6 / s:6.0f} MB/s" for name, s in stages.items())
                 print(f"round {number + 1}  {label}  {told}  {memory:6.0f} MiB", flush=True)
+                for stage, seconds in stages.items():
+                    seen.setdefault(stage, []).append((seconds, memory))
+        if not options.no_pandas:
+            print(HEAD)
+            print(row("text into numbers", seen["decode"], "pandas, C parser", seen["read_csv"]))
+            print(row("text into the preprocessed record", seen["ingest"], "pandas and SciPy", seen["detrended"]))
 
 
 if __name__ == "__main__":
