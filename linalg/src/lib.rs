@@ -199,6 +199,24 @@ pub fn cholesky(a: &DMatrix<f64>) -> Result<DMatrix<f64>, NotPositiveDefinite> {
     Ok(DMatrix::from_fn(a.nrows(), a.ncols(), |i, j| if i >= j { l[(i, j)] } else { 0.0 }))
 }
 
+/// Condition number ‖L‖ ‖L^(−1)‖ of a lower triangular matrix in the spectral norm, from below to some per cent: power
+/// iteration on L Lᵀ and on its inverse, from a fixed vector. Infinite where L is singular.
+pub fn triangular_condition(l: &DMatrix<f64>) -> f64 {
+    const STEPS: usize = 10;
+    let norm = |step: &dyn Fn(&DMatrix<f64>) -> DMatrix<f64>| {
+        let mut x = fixed_noise(l.nrows(), 1);
+        for _ in 0..STEPS {
+            let length = x.norm();
+            x = step(&(x / length));
+        }
+        x.norm()
+    };
+    let squared = norm(&|x| multiply(l, &multiply_transposed(l, x)));
+    let inverse = norm(&|x| divide_upper(&l.transpose(), &divide_lower(l, x)));
+    let condition = (squared * inverse).sqrt();
+    if condition.is_nan() { f64::INFINITY } else { condition }
+}
+
 /// B · L^(−T) for a lower triangular L.
 pub fn divide_by_transpose(b: &DMatrix<f64>, l: &DMatrix<f64>) -> DMatrix<f64> {
     // X Lᵀ = B  ⟺  L Xᵀ = Bᵀ
@@ -450,6 +468,11 @@ mod tests {
         let (q, r) = qr(&b);
         assert!((&q * &r - &b).norm() <= tolerance(12) * b.norm());
         assert!((divide_upper(&r, &(&r * &a)) - &a).norm() <= 1e-9 * a.norm());
+        let condition = triangular_condition(&l);
+        let values = singular_values(&l).unwrap();
+        let exact = values[0] / values[11];
+        assert!(condition <= (1.0 + 1e-9) * exact && condition >= 0.9 * exact, "{condition} {exact}");
+        assert_eq!(triangular_condition(&DMatrix::zeros(3, 3)), f64::INFINITY);
         let triangle = upper_triangle(&b);
         assert!((triangle.transpose() * &triangle - b.transpose() * &b).norm() <= tolerance(12) * b.norm_squared());
         assert!(triangle.diagonal().iter().all(|pivot| *pivot >= 0.0));

@@ -207,11 +207,11 @@ impl Weights {
         let rows = || triangle.rows(past, size - past).transpose();
         let future = (weighting == Weighting::Cva).then(|| oma_linalg::upper_triangle(&rows()).transpose());
         for (factor, of) in [Some(&of_past), future.as_ref()].into_iter().flatten().zip(["past", "future"]) {
-            let ratio = pivot_ratio(factor);
-            if !(ratio <= 1.0 / f64::EPSILON) {
+            let condition = oma_linalg::triangular_condition(factor);
+            if !(condition <= 1.0 / f64::EPSILON) {
                 return Err(ModalError::Data(format!(
-                    "{of} outputs depend on each other: the pivots of their {0} × {0} matrix differ {ratio:.1e} times; \
-                     lower block_rows, leave channels out, or take ssi-cov",
+                    "{of} outputs depend on each other: the condition number of their {0} × {0} triangle is \
+                     {condition:.1e}; lower block_rows, leave channels out, or take ssi-cov",
                     factor.nrows()
                 )));
             }
@@ -264,19 +264,14 @@ impl Weights {
     }
 }
 
-/// Largest ratio of the pivots of a Cholesky factor: the error of L₂₁ is ε times its square, and so stays below 1e-9, the
+/// Largest condition number of a Cholesky factor: the error of L₂₁ is below ε times its square, and so below 1e-9, the
 /// tolerance to which H is held (algorithms §8).
-const MOST_PIVOT_RATIO: f64 = 2e3;
-
-/// Largest by smallest diagonal element.
-fn pivot_ratio(factor: &DMatrix<f64>) -> f64 {
-    let pivots = factor.diagonal();
-    pivots.max() / pivots.min()
-}
+const MOST_CONDITION: f64 = 2e3;
 
 /// Lower Cholesky factor; `None` where it cannot be trusted.
 fn exact_factor(covariance: &DMatrix<f64>) -> Option<DMatrix<f64>> {
-    oma_linalg::cholesky(covariance).ok().filter(|factor| pivot_ratio(factor) <= MOST_PIVOT_RATIO)
+    let factor = oma_linalg::cholesky(covariance).ok()?;
+    (oma_linalg::triangular_condition(&factor) <= MOST_CONDITION).then_some(factor)
 }
 
 fn check_references(weighting: Weighting, references: usize, channels: usize) -> Result<(), ModalError> {

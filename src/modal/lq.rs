@@ -1,9 +1,8 @@
-//! LQ decomposition of the data matrix row by row, for records whose past outputs are nearly dependent.
+//! LQ decomposition of the data matrix column by column, for records whose past outputs are nearly dependent.
 //!
-//! The covariances of filtered or oversampled records have pivots that differ by more than half of the digits; their
-//! Cholesky factors then say little. The triangle of the data matrix itself keeps all digits. It is brought up to date with
-//! some columns of the data matrix at a time, so that the matrix is never held (Golub & Van Loan 2013, §5.2.9: "tall
-//! skinny" QR).
+//! The covariances of filtered or oversampled records are so close to singular that their Cholesky factors say little.
+//! The triangle of the data matrix itself keeps all digits. It is brought up to date with some columns of the data matrix
+//! at a time, so that the matrix is never held (Golub & Van Loan 2013, §5.2.9: "tall skinny" QR).
 
 use super::{ModalError, for_each_block};
 use crate::model::control::Control;
@@ -12,7 +11,7 @@ use nalgebra::DMatrix;
 
 /// Columns of the data matrix that are taken at once, as a part of its rows: a decomposition costs the more per column the
 /// fewer there are.
-const COLUMNS_PER_ROW: usize = 2;
+const COLUMNS_PER_ROW: usize = 3;
 
 /// L of [Y_p; Y_f] / √N = L Q with a diagonal that is not negative; rows and columns as those of
 /// [`Windows`](super::displacement::Windows).

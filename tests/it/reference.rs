@@ -141,8 +141,9 @@ fn products_of_two_segments_are_the_mean_over_the_windows_of_both() {
     let products = ssi::lag_products(&record, &[0, 1], 2 * q, 3, &Cpu, &Control::none()).unwrap();
     let windows = Windows::new(&products, q).unwrap();
     let parts = [cut(0, 200), cut(230, 500)].map(|part| naive::data_matrices(&part, &[0, 1], q));
-    let mean = |product: &dyn Fn(&(DMatrix<f64>, DMatrix<f64>)) -> DMatrix<f64>| {
-        let count = |part: &(DMatrix<f64>, DMatrix<f64>)| part.0.ncols() as f64;
+    type PastAndFuture = (DMatrix<f64>, DMatrix<f64>);
+    let mean = |product: &dyn Fn(&PastAndFuture) -> DMatrix<f64>| {
+        let count = |part: &PastAndFuture| part.0.ncols() as f64;
         let sum = product(&parts[0]) * count(&parts[0]) + product(&parts[1]) * count(&parts[1]);
         sum / (count(&parts[0]) + count(&parts[1]))
     };
