@@ -38,7 +38,9 @@ forces = random.standard_normal((burn + count, n)) @ phi
 for m in range(n):
     w, xi = 2 * np.pi * f[m], min(0.005 + 0.0005 * (m + 1), 0.02)
     a = np.array([[0, 1], [-w * w, -2 * xi * w]])
-    step = expm(np.block([[a, [[0.0], [1.0]]], [np.zeros((1, 3))]]) / fs)
+    held = np.zeros((3, 3))
+    held[:2, :2], held[1, 2] = a, 1
+    step = expm(held / fs)
     a, b, c = step[:2, :2], step[:2, 2], np.array([-w * w, -2 * xi * w])
     trace, det = np.trace(a), np.linalg.det(a)
     forces[:, m] = lfilter([1, c @ b - trace, c @ a @ b - trace * (c @ b) + det], [1, -trace, det], forces[:, m])

@@ -1,6 +1,6 @@
 //! The kernel under both sums: per frequency line, rank-S updates of products of spectra.
 
-use nalgebra::Complex;
+use nalgebra::{Complex, DMatrix};
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
@@ -89,6 +89,33 @@ impl PairSums {
             std::array::from_fn(|k| Complex::new(sums[at + k], sums[at + TILE + k]))
         };
         self.tiles.iter().flat_map(of_tile).take(self.lines)
+    }
+
+    /// The Hermitian matrix of every line, times `scale` of the line; a tile's sums go once its lines are made. Of
+    /// [`Pairs::Lower`] only.
+    pub(super) fn into_matrices(self, scale: impl Fn(usize) -> f64 + Sync) -> Vec<DMatrix<Complex<f64>>> {
+        let Pairs::Lower(n) = self.pairs else { return Vec::new() };
+        let (lines, blocks) = (self.lines, &self.blocks[..]);
+        let of_tile = |(tile, sums): (usize, Vec<f64>)| {
+            let from = tile * TILE;
+            let of_line = |k: usize| {
+                let scale = scale(from + k);
+                let mut matrix = DMatrix::zeros(n, n);
+                for (block, &(row, column)) in sums.chunks_exact(BLOCK).zip(blocks) {
+                    for (product, sum) in block.chunks_exact(2 * TILE).enumerate() {
+                        let (i, j) = (SIDE * row + product / SIDE, SIDE * column + product % SIDE);
+                        if j <= i && i < n {
+                            let value = Complex::new(sum[k] * scale, sum[TILE + k] * scale);
+                            matrix[(i, j)] = value;
+                            matrix[(j, i)] = value.conj();
+                        }
+                    }
+                }
+                matrix
+            };
+            (0..TILE.min(lines - from)).map(of_line).collect::<Vec<_>>()
+        };
+        self.tiles.into_par_iter().enumerate().flat_map_iter(of_tile).collect()
     }
 
     pub(super) fn clear(&mut self) {
@@ -204,10 +231,13 @@ mod tests {
                     let all = all.pair(i, j).enumerate();
                     all.for_each(|(k, sum)| assert!((sum - expected(&a, i, &b, j, k)).norm() <= tolerance));
                 }
-                for j in 0..=i {
-                    let lower = lower.pair(i, j).enumerate();
-                    lower.for_each(|(k, sum)| assert!((sum - expected(&a, i, &a, j, k)).norm() <= tolerance));
-                }
+            }
+            let matrices = lower.into_matrices(|line| 1.0 + line as f64);
+            assert_eq!(matrices.len(), lines);
+            for (k, matrix) in matrices.into_iter().enumerate() {
+                let error = |i: usize, j: usize| matrix[(i, j)] / (1.0 + k as f64) - expected(&a, i, &a, j, k);
+                let pairs = (0..channels).flat_map(|i| (0..channels).map(move |j| (i, j)));
+                pairs.for_each(|(i, j)| assert!(error(i, j).norm() <= tolerance));
             }
         }
     }

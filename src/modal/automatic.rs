@@ -234,7 +234,9 @@ impl LevelTask<'_> {
         };
         let orders = self.orders(&subspace, signal_rank)?;
         let highest = orders.last().copied().unwrap_or(2);
-        let triplets = highest.max((TRIPLETS * signal_rank as f64) as usize + TRIPLETS_ADD);
+        // Only the derivatives need what lies beyond the orders.
+        let beyond = if setting.deviations { (TRIPLETS * signal_rank as f64) as usize + TRIPLETS_ADD } else { 0 };
+        let triplets = highest.max(beyond);
         let svd = subspace.decompose(triplets)?;
         control.checkpoint()?;
         let observability = subspace.observability(&svd, highest);

@@ -68,7 +68,8 @@ pub fn singular_values(
         .map(|g| -> Result<Vec<f64>, ModalError> {
             control.checkpoint()?;
             // Round-off may leave a zero eigenvalue of the positive semidefinite matrix slightly negative.
-            Ok(oma_linalg::hermitian_eigenvalues(g)?.into_iter().map(|s| s.max(0.0)).collect())
+            let (values, _) = oma_linalg::leading_hermitian(g, count)?;
+            Ok(values.into_iter().map(|s| s.max(0.0)).collect())
         })
         .collect::<Result<_, _>>()?;
     let channels = spectra.matrices[0].nrows();

@@ -19,7 +19,7 @@ use crate::model::control::Control;
 use crate::model::parameters::{Drive, Weighting};
 use crate::model::record::Record;
 use nalgebra::DMatrix;
-use oma_linalg::Svd;
+use oma_linalg::{NoConvergence, Svd};
 
 /// Relative residual to which the leading singular triplets are computed.
 const SVD_TOLERANCE: f64 = 1e-10;
@@ -183,15 +183,11 @@ pub fn signal_rank(subspace: &Subspace) -> Result<usize, ModalError> {
     const FULL_UP_TO: usize = 800;
     let smaller = subspace.h.nrows().min(subspace.h.ncols());
     if smaller <= FULL_UP_TO {
-        let signal = oma_linalg::singular_values(&subspace.h)?;
-        let error = oma_linalg::singular_values(&subspace.half_difference)?;
-        return Ok(count(&signal, &error));
+        return above_error(subspace, oma_linalg::singular_values);
     }
     let mut rank = 128;
     loop {
-        let signal = oma_linalg::leading_singular_values(&subspace.h, rank)?;
-        let error = oma_linalg::leading_singular_values(&subspace.half_difference, rank)?;
-        let above = count(&signal, &error);
+        let above = above_error(subspace, |matrix| oma_linalg::leading_singular_values(matrix, rank))?;
         if above < rank || rank >= smaller {
             return Ok(above);
         }
@@ -199,6 +195,11 @@ pub fn signal_rank(subspace: &Subspace) -> Result<usize, ModalError> {
     }
 }
 
-fn count(signal: &[f64], error: &[f64]) -> usize {
-    signal.iter().zip(error).take_while(|(s, e)| **s > SIGNAL_RATIO * **e).count()
+/// How many singular values of the signal stand above those of its error.
+fn above_error(
+    subspace: &Subspace,
+    values: impl Fn(&DMatrix<f64>) -> Result<Vec<f64>, NoConvergence> + Sync,
+) -> Result<usize, ModalError> {
+    let (signal, error) = rayon::join(|| values(&subspace.h), || values(&subspace.half_difference));
+    Ok(signal?.iter().zip(error?).take_while(|(s, e)| **s > SIGNAL_RATIO * *e).count())
 }

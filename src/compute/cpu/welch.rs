@@ -3,7 +3,7 @@
 use super::super::accumulate::{Batch, PairSums, Pairs};
 use super::super::{ComputeError, CrossSpectra, SpectralMatrices, WelchPlan};
 use crate::model::record::Block;
-use nalgebra::{Complex, DMatrix};
+use nalgebra::Complex;
 use rayon::prelude::*;
 use realfft::{RealFftPlanner, RealToComplex};
 use std::f64::consts::PI;
@@ -82,7 +82,7 @@ impl CrossSpectra for Welch {
     }
 
     fn finish(self: Box<Self>) -> Result<SpectralMatrices, ComputeError> {
-        let (n, l) = (self.plan.segment_length, self.plan.channels);
+        let n = self.plan.segment_length;
         if self.count == 0 {
             return Err(ComputeError::TooShort {
                 longest: self.longest,
@@ -93,16 +93,8 @@ impl CrossSpectra for Welch {
         }
         let power = self.window.iter().map(|w| w * w).sum::<f64>();
         let scale = 1.0 / (self.plan.sampling_rate_hz * power * self.count as f64);
-        let lines = n / 2 + 1;
-        let mut matrices = vec![DMatrix::zeros(l, l); lines];
-        for (i, j) in (0..l).flat_map(|i| (0..=i).map(move |j| (i, j))) {
-            for (k, sum) in self.sums.pair(i, j).enumerate() {
-                let one_sided = if k == 0 || 2 * k == n { 1.0 } else { 2.0 };
-                let value = sum * (scale * one_sided);
-                matrices[k][(i, j)] = value;
-                matrices[k][(j, i)] = value.conj();
-            }
-        }
+        let one_sided = |line: usize| if line == 0 || 2 * line == n { 1.0 } else { 2.0 };
+        let matrices = self.sums.into_matrices(|line| scale * one_sided(line));
         Ok(SpectralMatrices { line_hz: self.plan.sampling_rate_hz / n as f64, segments: self.count, matrices })
     }
 }
