@@ -94,7 +94,9 @@ impl PairSums {
     /// The Hermitian matrix of every line, times `scale` of the line; a tile's sums go once its lines are made. Of
     /// [`Pairs::Lower`] only.
     pub(super) fn into_matrices(self, scale: impl Fn(usize) -> f64 + Sync) -> Vec<DMatrix<Complex<f64>>> {
-        let Pairs::Lower(n) = self.pairs else { return Vec::new() };
+        let Pairs::Lower(n) = self.pairs else {
+            unreachable!("only products of channels with each other are Hermitian")
+        };
         let (lines, blocks) = (self.lines, &self.blocks[..]);
         let of_tile = |(tile, sums): (usize, Vec<f64>)| {
             let from = tile * TILE;

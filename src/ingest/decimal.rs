@@ -37,9 +37,7 @@ fn short(text: &[u8], start: usize) -> Option<(u64, i32, usize)> {
     let word = u64::from_le_bytes(*text.get(start..)?.first_chunk::<WORD>()?);
     let mut others = others(word);
     let whole = others.trailing_zeros() / 8;
-    let point = whole < 8 && (word >> (8 * whole)) as u8 == b'.';
-    let before = (1 << (8 * whole % 64)) - 1;
-    if !point {
+    if whole == 8 || (word >> (8 * whole)) as u8 != b'.' {
         return None;
     }
     others &= others.wrapping_sub(1);
@@ -48,7 +46,8 @@ fn short(text: &[u8], start: usize) -> Option<(u64, i32, usize)> {
     if length == 1 || next.is_some_and(|next| next.is_ascii_digit() || matches!(next, b'e' | b'E')) {
         return None;
     }
-    let values = word ^ ZEROS;
+    // The point is left out between what stands before it and what stands behind.
+    let (values, before) = (word ^ ZEROS, (1 << (8 * whole)) - 1);
     let digits = values & before | values >> 8 & !before;
     Some((weighed(digits << (8 * (9 - length))), (length - 1 - whole) as i32, start + length as usize))
 }

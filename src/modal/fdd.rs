@@ -72,13 +72,13 @@ pub fn peaks(spectra: &SpectralMatrices, setting: &PeakSetting, control: &Contro
     // The mean of each segment is removed, and the Hann window spreads that over the first lines.
     let first = 2.max((setting.band_hz.0 / spectra.line_hz).ceil() as usize);
     let last = (log.len() - 1).min((setting.band_hz.1 / spectra.line_hz).floor() as usize);
-    let stands_out = |&line: &usize| {
-        log[line] > log[line - 1]
-            && log[line] >= log[line + 1]
-            && topographic_prominence(&log[first - 1..=last], line - (first - 1)) >= least
+    let stands_out = |line: usize| {
+        let is_highest = log[line] > log[line - 1] && log[line] >= log[line + 1];
+        let prominence = || topographic_prominence(&log[first - 1..=last], line - (first - 1));
+        is_highest.then(prominence).filter(|prominence| *prominence >= least).map(|prominence| (line, prominence))
     };
-    let candidates: Vec<usize> = (first..last).filter(stands_out).collect();
-    let peak = |&line: &usize| -> Result<Option<Peak>, ModalError> {
+    let candidates: Vec<(usize, f64)> = (first..last).filter_map(stands_out).collect();
+    let peak = |&(line, prominence): &(usize, f64)| -> Result<Option<Peak>, ModalError> {
         control.checkpoint()?;
         if !coherent(&scaled, line)? {
             return Ok(None);
@@ -92,7 +92,7 @@ pub fn peaks(spectra: &SpectralMatrices, setting: &PeakSetting, control: &Contro
             shape: scaled_to_largest(shape.as_view()),
             mpc: mpc(shape.as_view()),
             mpd: mpd(shape.as_view()),
-            prominence: topographic_prominence(&log[first - 1..=last], line - (first - 1)),
+            prominence,
         }))
     };
     let found: Vec<Option<Peak>> = candidates.par_iter().map(peak).collect::<Result<_, _>>()?;

@@ -13,11 +13,14 @@ use nalgebra::DMatrix;
 /// fewer there are.
 const COLUMNS_PER_ROW: usize = 3;
 
+/// Bytes that each entry of triangle and columns takes: itself and the copy that is decomposed, f64.
+const BYTES: usize = 16;
+
 /// L of [Y_p; Y_f] / √N = L Q with a diagonal that is not negative; rows and columns as those of
 /// [`Windows`](super::displacement::Windows).
 ///
 /// # Errors
-/// [`ModalError`] if the record cannot be read or the run is stopped.
+/// [`ModalError`] if it would take too much memory, the record cannot be read or the run is stopped.
 pub fn lower_triangle(
     record: &dyn Record,
     references: &[usize],
@@ -26,6 +29,11 @@ pub fn lower_triangle(
 ) -> Result<DMatrix<f64>, ModalError> {
     let (q, r, l) = (block_rows, references.len(), record.info().channels.len());
     let size = q * (r + l);
+    control.plan_memory(
+        || format!("triangle of the data matrix of {q} block rows, {l} channels and {r} references"),
+        &[size, size, 1 + COLUMNS_PER_ROW, BYTES],
+        "lower block_rows, choose fewer channels, or take ssi-cov",
+    )?;
     let mut columns = Columns::new(size);
     let mut segment = 0;
     let mut history: Vec<Vec<f32>> = vec![Vec::new(); l];
