@@ -2,8 +2,13 @@
 //! the S3 store and the Kafka broker are killed or stopped at random moments, the store answers wrongly, a disk is full.
 //!
 //! Judged from outside, by what the databases, the buckets and the topic hold and by the change stream of the queue:
-//! every acknowledged queue insert is given exactly one outcome, the last message equals it, messages of an analysis are in order, no document is left,
-//! no result is lost, no object that a result names is missing. `scripts/faults` does each fault twenty times.
+//! every acknowledged queue insert is given exactly one outcome, the last message equals it, messages of an analysis are
+//! in order, no document is left, no result is lost, no object that a result names is missing. `scripts/faults` does
+//! each fault twenty times.
+//!
+//! That it can go red was tried on a worker without one of its safeguards: without the condition of the commit
+//! `WorkerStoppedAt(Commit)` sees two outcomes of one document, without the fence in OWN `WorkerStoppedAt(Work)` sees
+//! RUNNING after the terminal message.
 
 use crate::support::flaky::Dice;
 use crate::support::own_servers::OwnServers;
@@ -90,7 +95,7 @@ fn worker(platform: &Platform, more: &[(&str, &str)]) -> WorkerProcess {
 }
 
 /// What each piece takes on a slow way: from one write to the next there is time enough to look and to stop the worker.
-const DELAY: Duration = Duration::from_millis(50);
+const DELAY: Duration = Duration::from_millis(100);
 
 /// A worker with a slow way to MongoDB.
 async fn slow_worker(platform: &Platform) -> WorkerProcess {
@@ -152,14 +157,26 @@ impl Scene<'_> {
         let of_victim = doc! {
             "worker.id": {"$regex": format!("-{}-", victim.id())}, "status": "RUNNING", "worker.outcome": null,
         };
-        let held = async || queue.find_one(of_victim.clone()).await.unwrap();
-        let is_there = async || match held().await {
-            Some(document) => self.is_at(moment, &document).await,
-            None => false,
+        let at_moment = async || match queue.find_one(of_victim.clone()).await.unwrap() {
+            Some(document) if self.is_at(moment, &document).await => Some(document),
+            _ => None,
         };
-        wait_until("the worker has come to that point", is_there).await;
-        let Some(document) = held().await else { return other.signal("CONT") };
-        victim.signal("STOP");
+        let all_decided = async || queue.count_documents(doc! {"worker.outcome": null}).await.unwrap() == 0;
+        let document = loop {
+            let is_there = async || at_moment().await.is_some() || all_decided().await;
+            wait_until("the worker has come to that point", is_there).await;
+            victim.signal("STOP");
+            // What was on its way has arrived then.
+            sleep(2 * DELAY).await;
+            if let Some(document) = at_moment().await {
+                break document;
+            }
+            // Too late for this run; if it was the last one, for all of them.
+            victim.signal("CONT");
+            if all_decided().await {
+                return other.signal("CONT");
+            }
+        };
         other.signal("CONT");
         let id = document.get("_id").unwrap();
         let is_decided = async || {
