@@ -62,6 +62,8 @@ enum Command {
     Abort(queue::Abort),
     /// Show analyses, queued runs and dead letters
     Status(queue::Status),
+    /// Put the demo's structure with its files and three queued runs into the stores
+    Seed(demo::seed::Seed),
     /// Validate the configuration and reach every store
     Check(check::Check),
 }
@@ -102,6 +104,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Enqueue(command) => command.execute(),
         Command::Abort(command) => command.execute(),
         Command::Status(command) => command.execute(),
+        Command::Seed(command) => command.execute(&cli.log),
         Command::Check(command) => command.execute(&cli.log),
     }
 }

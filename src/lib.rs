@@ -6,7 +6,7 @@
 //! Data flows down this picture and never back up; each room knows only the rooms below it.
 //!
 //! ```text
-//!                commands            run · demo · analyze · check · enqueue · abort · status   (the only user of anyhow)
+//!                commands            run · demo · analyze · check · seed · enqueue · abort · status   (the only user of anyhow)
 //!                    │
 //!              http │                 /live, /ready, /metrics, /status
 //!                 worker              claim → mark → compute → results → commit → settle

@@ -31,6 +31,8 @@ pub mod mysql;
 
 pub mod names;
 
+pub mod platform;
+
 pub mod s3;
 
 pub mod secret;

@@ -52,7 +52,7 @@ use retry::{Retry, mongodb};
 use run::Context;
 use serde_json::Value;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 use steps::{Finished, Workbench};
 use tokio::task::JoinSet;
@@ -109,6 +109,15 @@ impl Default for WorkerOptions {
             exit_when_idle: None,
             seed: None,
         }
+    }
+}
+
+impl WorkerOptions {
+    /// The wait after so many failures in a row: doubles with each, from `SLEEP_TIME` on.
+    fn wait_after(&self, failures: u32) -> Duration {
+        // A service that is down for longer is looked for four times an hour.
+        const LONGEST: Duration = Duration::from_secs(15 * 60);
+        self.sleep_time.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST)
     }
 }
 
@@ -221,7 +230,7 @@ impl Worker {
         let settling = Arc::<AtomicUsize>::default();
         let settler = settle::settle_left_behind(context.clone(), settling.clone());
         let _settler = AbortOnDropHandle::new(tokio::spawn(settler));
-        let bench = Workbench { context, compute: self.compute, at_work };
+        let bench = Workbench { context, compute: self.compute, at_work, unfit: AtomicU32::new(0) };
         let mut tasks = JoinSet::new();
         let hung = work_loop(&bench, &settling, &mut tasks).await;
         if !hung {
@@ -259,11 +268,14 @@ async fn work_loop(bench: &Workbench, settling: &AtomicUsize, tasks: &mut JoinSe
         let began = Instant::now();
         let pause = match claim(&bench.context).await {
             Ok(Some(document)) => {
-                if matches!(bench.work_on(document, began, tasks).await, Finished::Hung) {
-                    return true;
-                }
+                let finished = bench.work_on(document, began, tasks).await;
                 (failures, busy_at) = (0, Instant::now());
-                Duration::ZERO
+                match finished {
+                    Finished::Hung => return true,
+                    Finished::Through => Duration::ZERO,
+                    // Whoever can do it should get it, and everything else that waits.
+                    Finished::Unfit(times) => options.wait_after(times),
+                }
             }
             Ok(None) => {
                 failures = 0;

@@ -7,6 +7,8 @@ mod comparison;
 
 mod frame;
 
+pub(super) mod seed;
+
 use super::run::{self, Ground};
 use super::{Usage, block_on, write_output};
 use crate::config::Settings;
@@ -15,12 +17,12 @@ use crate::model::run::{RunType, StatusMessage};
 use crate::report::{self, Section};
 use crate::stores::documents::Id;
 use crate::stores::embedded::Embedded;
-use crate::stores::{Objects, Statuses, StoreResult};
+use crate::stores::{Statuses, StoreResult};
 use crate::worker::WorkerOptions;
 use anyhow::{Context, bail, ensure};
 use async_trait::async_trait;
 use comparison::Comparison;
-use serde_json::json;
+use seed::{Owner, Seeded};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,11 +38,6 @@ Examples:
       oma-worker status --embedded ./workspace
       oma-worker enqueue --embedded ./workspace --analysis ID --type SSI
       oma-worker run --embedded ./workspace --exit-when-idle 2";
-
-const TENANT_ID: i64 = 9;
-const USER_ID: i64 = 7;
-/// The `<n>` of `measures_<n>`.
-const MYSQL_ID: i64 = 43;
 
 /// Watch the whole worker find the modes of a structure whose modes are exactly known
 #[derive(Debug, clap::Args)]
@@ -68,12 +65,11 @@ async fn show(folder: PathBuf) -> anyhow::Result<ExitCode> {
     }
     let started = Instant::now();
     let workspace = Embedded::create(&folder).await?;
-    let (structure_id, analysis_id) = fill(&workspace).await?;
+    let objects = workspace.stores().objects;
+    let Seeded { structure_id, analysis_id } =
+        seed::seed(&workspace, objects.as_ref(), workspace.names(), &Owner::default()).await?;
     introduce(&folder)?;
 
-    for run_type in RunType::ALL {
-        workspace.enqueue(&analysis_id, run_type).await?;
-    }
     let settings = Settings { sleep_time: Duration::from_millis(50), ..Settings::default() };
     // A fault of the machine is to be seen at once, not waited out.
     let options = WorkerOptions {
@@ -108,33 +104,6 @@ async fn show(folder: PathBuf) -> anyhow::Result<ExitCode> {
         started.elapsed().as_secs_f64()
     )?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// What a platform would have put into its stores: structure, channels, files with their index, analysis.
-async fn fill(workspace: &Embedded) -> anyhow::Result<(Id, Id)> {
-    let lines: Vec<[String; 2]> = (1..frame::STOREYS).map(|s| [s.to_string(), (s + 1).to_string()]).collect();
-    let structure = json!({
-        "name": "shear frame", "tenant_id": TENANT_ID, "mysql_id": MYSQL_ID,
-        "geometry": {"unit": "m", "lines": lines, "surfaces": []},
-    });
-    let structure_id = workspace.insert_structure(&structure).await?;
-    for storey in 1..=frame::STOREYS {
-        workspace.insert_channel(MYSQL_ID, &frame::channel(storey)).await?;
-    }
-    let transfer = tempfile::NamedTempFile::new().context("no temporary file can be made")?;
-    for file in frame::files() {
-        let key = file.key(TENANT_ID, structure_id.as_str());
-        std::fs::write(transfer.path(), &file.text).context("no temporary file can be written")?;
-        workspace.put(&workspace.names().file_bucket, &key, transfer.path()).await?;
-        let measure = json!({
-            "sensor_id": frame::sensor_id(file.storey), "channels": ["x"], "start": file.start, "end": file.end,
-            "sampling_rate_hz": frame::SAMPLING_RATE_HZ, "samples": file.rows, "key": key,
-        });
-        workspace.insert_measure(MYSQL_ID, &measure).await?;
-    }
-    let analysis = json!({"tenant_id": TENANT_ID, "user_id": USER_ID, "name": "demo"});
-    let analysis_id = workspace.insert_analysis(&structure_id, &analysis).await?;
-    Ok((structure_id, analysis_id))
 }
 
 fn introduce(folder: &std::path::Path) -> io::Result<()> {

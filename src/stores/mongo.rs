@@ -8,6 +8,7 @@ mod analyses;
 mod catalog;
 mod expressions;
 mod ids;
+mod platform;
 mod queue;
 
 use super::documents::{Date, Id, QueueDocument, Unsent};

@@ -1,5 +1,7 @@
 //! Channels in MySQL or MariaDB: read only, by one query whose text is a setting.
 
+mod platform;
+
 use super::documents::Structure;
 use super::secret::Secret;
 use super::{Complaint, StoreError, StoreResult};

@@ -6,10 +6,13 @@ use super::kafka::{KafkaAborts, KafkaSettings, KafkaStatuses};
 use super::mongo::{Mongo, MongoSettings};
 use super::mysql::{MySql, MySqlSettings};
 use super::names::Names;
+use super::platform::{AddedStructure, NewStructure, Platform};
 use super::s3::{S3, S3Settings};
 use super::{Catalog, Complaint, StoreError, StoreResult, Stores};
 use crate::model::channel::Channel;
+use crate::model::run::RunType;
 use async_trait::async_trait;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Where the servers are, and the names of what they hold.
@@ -120,5 +123,27 @@ impl Catalog for ServerCatalog {
             Some(mysql_id) => self.mongo.measures(mysql_id).await,
             None => Ok(Vec::new()),
         }
+    }
+}
+
+#[async_trait]
+impl Platform for Servers {
+    async fn add_structure(&self, structure: &NewStructure) -> StoreResult<AddedStructure> {
+        let id = structure.id.clone().unwrap_or_else(Id::fresh);
+        let (number, channels) = self.mysql.add_structure(&id, structure).await?;
+        self.mongo.add_structure(&id, &structure.document(number)).await?;
+        Ok(AddedStructure { id, number, channels })
+    }
+
+    async fn add_measure(&self, number: i64, measure: &Value) -> StoreResult<()> {
+        self.mongo.add_measure(number, measure).await
+    }
+
+    async fn add_analysis(&self, structure_id: &Id, fields: &Map<String, Value>) -> StoreResult<Id> {
+        self.mongo.add_analysis(structure_id, fields).await
+    }
+
+    async fn add_run(&self, structure_id: &Id, analysis_id: &Id, run_type: RunType) -> StoreResult<Id> {
+        self.mongo.add_run(structure_id, analysis_id, run_type).await
     }
 }

@@ -1,12 +1,14 @@
 //! The API's part of an embedded workspace: what puts structures, analyses and runs into it and looks at them. The
 //! worker itself never calls anything here.
 
-use super::documents::{Analysis, Id, QueueDocument};
+use super::documents::{Analysis, Id, QueueDocument, Structure};
 use super::embedded::Embedded;
+use super::platform::{AddedStructure, NewStructure, Platform, analysis_document, run_document};
 use super::{StoreError, StoreResult, Waiting, transitions};
 use crate::model::channel::Channel;
 use crate::model::run::{RunType, Status, StatusMessage};
-use serde_json::{Value, json};
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
 
 /// An analysis and the runs that wait or work for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,12 +55,10 @@ impl Embedded {
     /// # Errors
     /// [`StoreError`] if the workspace cannot be written.
     pub async fn insert_analysis(&self, structure_id: &Id, body: &Value) -> StoreResult<Id> {
-        let Value::Object(mut body) = body.clone() else {
+        let Value::Object(fields) = body else {
             return Err(StoreError::invalid("add an analysis", format!("{body} is no document")));
         };
-        body.insert("structure_id".into(), json!(structure_id));
-        body.insert("status".into(), json!(Status::Ready));
-        self.insert(&self.names.analyses_of(structure_id), &Value::Object(body)).await
+        self.insert(&self.names.analyses_of(structure_id), &analysis_document(structure_id, fields)).await
     }
 
     /// Adds a document to the queue as it is, whatever is in it.
@@ -92,10 +92,7 @@ impl Embedded {
             transitions::enqueued(&mut analysis).then_some(analysis.body)
         };
         self.database.change(&self.names.analyses_of(&structure_id), analysis_id, show).await?;
-        let document = json!({
-            "status": Status::Queued, "structure_id": structure_id, "analysis_id": analysis_id, "type": run_type,
-        });
-        self.insert_queue_document(&document).await
+        self.insert_queue_document(&run_document(&structure_id, analysis_id, run_type)).await
     }
 
     /// Broadcasts the abort of an analysis to every worker on the workspace.
@@ -205,5 +202,40 @@ impl Embedded {
         let collections = self.database.collections().await?;
         let of_structures = collections.iter().filter(|name| !name.starts_with(&results));
         Ok(of_structures.filter_map(|name| name.strip_prefix(&analyses)).map(Id::from).collect())
+    }
+}
+
+#[async_trait]
+impl Platform for Embedded {
+    async fn add_structure(&self, structure: &NewStructure) -> StoreResult<AddedStructure> {
+        let all = self.database.all(&self.names.structures).await?;
+        let last = all.iter().filter_map(|(id, body)| Structure::from_body(id.clone(), body).mysql_id).max();
+        let number = structure.number.unwrap_or(last.unwrap_or(0) + 1);
+        let mut body = structure.document(number);
+        body["tenant_name"] = json!(structure.tenant_name);
+        if let Some(id) = &structure.id {
+            body["_id"] = json!(id);
+        }
+        let id = self.insert_structure(&body).await?;
+        let mut channels = structure.channels.clone();
+        for (index, channel) in channels.iter_mut().enumerate() {
+            if channel.sensor_id.is_empty() {
+                channel.sensor_id = format!("{number}{:03}", index + 1);
+            }
+            self.insert_channel(number, channel).await?;
+        }
+        Ok(AddedStructure { id, number, channels })
+    }
+
+    async fn add_measure(&self, number: i64, measure: &Value) -> StoreResult<()> {
+        self.insert_measure(number, measure).await.map(drop)
+    }
+
+    async fn add_analysis(&self, structure_id: &Id, fields: &Map<String, Value>) -> StoreResult<Id> {
+        self.insert_analysis(structure_id, &Value::Object(fields.clone())).await
+    }
+
+    async fn add_run(&self, _structure_id: &Id, analysis_id: &Id, run_type: RunType) -> StoreResult<Id> {
+        self.enqueue(analysis_id, run_type).await
     }
 }

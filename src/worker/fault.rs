@@ -1,7 +1,8 @@
-//! What can go wrong with a run, in the three words that decide what becomes of it.
+//! What can go wrong with a run, in the four words that decide what becomes of it.
 
 use super::execute::ExecuteError;
 use crate::pipeline::PipelineError;
+use crate::stores::StoreErrorKind;
 
 /// Why a computation left no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,9 @@ pub enum Fault {
     },
     /// It may succeed later: the run is released.
     Transient(String),
+    /// This machine cannot do it for now (a full disk), another one may: the run is released at once and this worker
+    /// rests.
+    Unfit(String),
     /// It was told to stop.
     Aborted,
 }
@@ -36,12 +40,13 @@ pub(super) fn classify(error: ExecuteError) -> Fault {
         ExecuteError::MissingFile { .. } => Fault::permanent("missing_file", message),
         ExecuteError::Analysis { .. } => Fault::permanent("bad_analysis", message),
         ExecuteError::Parameter(_) => Fault::permanent("bad_parameter", message),
+        ExecuteError::Store(error) if error.kind == StoreErrorKind::Local => Fault::Unfit(message),
         ExecuteError::Store(error) if error.is_transient() => Fault::Transient(message),
         ExecuteError::Store(_) => Fault::permanent("bad_document", message),
-        ExecuteError::Local { .. } => Fault::Transient(message),
+        ExecuteError::Local { .. } | ExecuteError::Pipeline(PipelineError::Transient(_)) => Fault::Unfit(message),
         ExecuteError::Encode(_) => Fault::permanent("internal", message),
         ExecuteError::Pipeline(PipelineError::Cancelled(_)) => Fault::Aborted,
         ExecuteError::Pipeline(PipelineError::Permanent { code, .. }) => Fault::permanent(code, message),
-        ExecuteError::Pipeline(PipelineError::Transient(_) | PipelineError::Cache(_)) => Fault::Transient(message),
+        ExecuteError::Pipeline(PipelineError::Cache(_)) => Fault::Transient(message),
     }
 }

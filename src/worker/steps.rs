@@ -13,6 +13,7 @@ use crate::stores::Stores;
 use crate::stores::documents::{Analysis, AnalysisKey, Id, Outcome, QueueDocument, RunError};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -23,6 +24,8 @@ use tracing::Instrument;
 /// How the work on one document ended.
 pub(super) enum Finished {
     Through,
+    /// The document was left to others because this machine cannot do the work for now, so many times in a row.
+    Unfit(u32),
     Hung,
 }
 
@@ -30,6 +33,8 @@ pub(super) enum Finished {
 enum Decision {
     Commit(Outcome),
     Release(Duration),
+    /// Release for others at once.
+    HandOn,
     Hung,
 }
 
@@ -58,6 +63,8 @@ pub(super) struct Workbench {
     pub(super) context: Context,
     pub(super) compute: Arc<dyn Compute>,
     pub(super) at_work: Arc<AtWork>,
+    /// Runs in a row that this machine could not do.
+    pub(super) unfit: AtomicU32,
 }
 
 impl Workbench {
@@ -86,10 +93,10 @@ impl Workbench {
             tracing::warn!(error = %error, "a store does not answer, the run is given back");
             end = give_back(&run, traces.sender.is_some()).await;
         }
-        let halt = match end {
+        let (finished, halt) = match end {
             Ok(Finished::Hung) => return Finished::Hung,
-            Ok(Finished::Through) => None,
-            Err(halt) => Some(halt),
+            Ok(finished) => (finished, None),
+            Err(halt) => (Finished::Through, Some(halt)),
         };
         let rest = async move {
             match halt {
@@ -105,7 +112,7 @@ impl Workbench {
             }
         };
         tasks.spawn(rest.in_current_span());
-        Finished::Through
+        finished
     }
 
     /// Steps 2 to 6 up to the analysis.
@@ -129,6 +136,10 @@ impl Workbench {
             Decision::Commit(outcome) => outcome,
             Decision::Release(wait) => match settle::release(run, wait).await? {
                 Released::Yes => return Ok(Finished::Through),
+                Released::Committed(outcome) => outcome,
+            },
+            Decision::HandOn => match settle::release(run, Duration::ZERO).await? {
+                Released::Yes => return Ok(Finished::Unfit(self.unfit.fetch_add(1, Ordering::Relaxed) + 1)),
                 Released::Committed(outcome) => outcome,
             },
         };
@@ -158,15 +169,22 @@ impl Workbench {
             return Ok(Decision::Commit(run.outcome(Status::Aborted)));
         }
         let decision = match ended {
-            Ended::Result(result) => match keep_result(run, result).await? {
-                Some(_) if aborted.is_cancelled() => Decision::Commit(run.outcome(Status::Aborted)),
-                Some(id) => Decision::Commit(Outcome { results: Some(id), ..run.outcome(Status::Done) }),
-                None => Decision::Release(release_wait(run)),
-            },
+            Ended::Result(result) => {
+                self.unfit.store(0, Ordering::Relaxed);
+                match keep_result(run, result).await? {
+                    Some(_) if aborted.is_cancelled() => Decision::Commit(run.outcome(Status::Aborted)),
+                    Some(id) => Decision::Commit(Outcome { results: Some(id), ..run.outcome(Status::Done) }),
+                    None => Decision::Release(release_wait(run)),
+                }
+            }
             Ended::Fault(Fault::Permanent { code, message }) => Decision::Commit(error(run, &code, message)),
             Ended::Fault(Fault::Transient(message)) => {
                 tracing::warn!(message, "run released after a transient fault");
                 Decision::Release(release_wait(run))
+            }
+            Ended::Fault(Fault::Unfit(message)) => {
+                tracing::warn!(message, "run released for others, this machine cannot do it for now");
+                Decision::HandOn
             }
             Ended::Fault(Fault::Aborted) | Ended::Stopped(Stop::Abort) => {
                 Decision::Commit(run.outcome(Status::Aborted))
@@ -210,12 +228,10 @@ fn error(run: &Run, code: &str, message: String) -> Outcome {
     Outcome { error: Some(RunError { code: code.into(), message }), ..run.outcome(Status::Error) }
 }
 
-/// The wait after a transient fault: doubles with every release, from `SLEEP_TIME` on.
+/// The wait after a transient fault.
 fn release_wait(run: &Run) -> Duration {
-    // A service that is down for longer is looked for four times an hour.
-    const LONGEST: Duration = Duration::from_secs(15 * 60);
     let releases = u32::try_from(run.document.worker.releases).unwrap_or(0);
-    run.context.options.sleep_time.saturating_mul(2_u32.saturating_pow(releases.saturating_add(1))).min(LONGEST)
+    run.context.options.wait_after(releases.saturating_add(1))
 }
 
 /// Step 4: stores the result under an id fixed before the first try. `None`: the store cannot be reached.

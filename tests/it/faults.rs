@@ -382,6 +382,30 @@ async fn a_transient_fault_releases_the_run_for_longer_and_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_machine_that_cannot_do_a_run_leaves_it_to_others_at_once_and_rests_for_longer_and_longer() {
+    let bench = Bench::new();
+    bench.queue(1);
+    let began = Arc::new(Mutex::new(Vec::new()));
+    let log = began.clone();
+    let has_no_room = does(move |_, _| {
+        log.lock().unwrap().push(Instant::now());
+        async { Err(Fault::Unfit("no space left on device".into())) }
+    });
+    let worker = bench.start(has_no_room, WorkerOptions::default());
+    bench.until(|_| began.lock().unwrap().len() == 4).await;
+    bench.until(|bench| bench.told(1).ends_with(&[Status::Queued])).await;
+    let others = WorkerOptions { worker_id: "other".into(), once: true, ..WorkerOptions::default() };
+    let since = Instant::now();
+    bench.start(does(|_, _| async { finds_something() }), others).await.unwrap();
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert_eq!(bench.told(1).last(), Some(&Status::Done));
+    bench.shutdown.request();
+    assert_eq!(worker.await.unwrap().counts.released, 4);
+    let waits: Vec<u64> = began.lock().unwrap().windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+    assert_eq!(waits, [10, 20, 40]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_without_anybody_to_tell_ends_properly_all_the_same() {
     let bench = Bench::new();
     bench.queue(1);

@@ -24,7 +24,7 @@ mod formats; // raw files that are no text: Parquet tables and universal files
 mod http; // the answers of a worker process over a real socket
 mod ingest; // raw files of every kind → samples, or one clear error
 #[cfg(feature = "kafka-tls")]
-mod kafka_tls; // Kafka over TLS and with a password
+mod kafka_tls; // Kafka over TLS
 mod log; // what the log says of a run
 mod platform; // worker processes on the real servers, as the platform runs them
 mod preprocess; // calibrate, detrend, filter, decimate; decimated views

@@ -5,6 +5,7 @@ use crate::support::platform::{Platform, TENANT, USER};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, bson, doc};
 use serde_json::{Value, json};
+use std::process::Command;
 
 /// What `scripts/services env` tells besides the worker's own variables.
 fn variable(name: &str) -> String {
@@ -49,6 +50,32 @@ async fn three_runs_of_four_fields_each_end_done_and_are_told_in_exactly_five_fi
 }
 
 #[tokio::test]
+async fn what_the_seeding_program_puts_into_the_servers_is_worked_off() {
+    let platform = Platform::fresh().await;
+    let mut seeding = platform.start(Command::new(Platform::program()).args(["seed", "--user-id", "8"]), &[]);
+    assert_eq!(seeding.wait().code(), Some(0), "{}", seeding.said());
+    let said = seeding.said();
+    let id = |line: &str, name: &str| line.strip_prefix(name).unwrap().parse::<ObjectId>().unwrap();
+    let mut lines = said.lines();
+    let structure = id(lines.next().unwrap(), "structure ");
+    let analysis = id(lines.next().unwrap(), "analysis ");
+
+    let body = platform.read_analysis_of(structure, analysis).await;
+    assert_eq!((&body["status"], &body["user_id"]), (&json!("QUEUED"), &json!(8)), "{body}");
+    let mut worker = platform.worker(&[]);
+    platform.queue_is_empty().await;
+    worker.end();
+    let body = platform.read_analysis_of(structure, analysis).await;
+    assert_eq!(body["status"], "DONE", "{body}");
+    let results = platform.servers.documents(&format!("modals_analysis_results_{structure}")).await;
+    for run_type in ["FDD", "SSI"] {
+        let result = results.iter().find(|result| result["_id"] == body["results"][run_type]).unwrap();
+        assert_eq!(result["modes"].as_array().unwrap().len(), 6, "{run_type}");
+    }
+    platform.servers.remove().await;
+}
+
+#[tokio::test]
 async fn mongodb_mysql_and_s3_are_reached_over_tls() {
     let platform = Platform::fresh().await;
     let analysis = platform.analysis(platform.structure, doc! {}).await;
@@ -81,7 +108,7 @@ async fn raw_files_are_found_by_ids_by_names_and_in_the_index_itself() {
         platform.put_file(&format!("{}/bridge/s{sensor}/2026/03/01/a.csv", platform.servers.tag), text).await;
         let values: Vec<f64> =
             text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().parse().unwrap()).collect();
-        let measure = doc! {"sensor_id": 460 + sensor as i64, "sampling_rate_hz": 100.0, "values": {"x": values}};
+        let measure = json!({"sensor_id": 460 + sensor, "sampling_rate_hz": 100.0, "values": {"x": values}});
         platform.insert_measure(46, measure).await;
     }
     let enqueue = async |structure: ObjectId| {

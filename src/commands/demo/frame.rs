@@ -83,24 +83,20 @@ pub(super) struct LoggerFile {
 
 impl LoggerFile {
     /// Where the file lies in the bucket: tenant, structure, sensor, day.
-    pub(super) fn key(&self, tenant_id: i64, structure_id: &str) -> String {
+    pub(super) fn key(&self, tenant_id: i64, structure_id: &str, sensor_id: &str) -> String {
         let when = self.start.strftime("%Y/%m/%d/%H%M%S");
-        format!("{tenant_id}/{structure_id}/{}/{when}.csv", sensor_id(self.storey))
+        format!("{tenant_id}/{structure_id}/{sensor_id}/{when}.csv")
     }
 }
 
-pub(super) fn sensor_id(storey: usize) -> String {
-    format!("{}", 100 + storey)
-}
-
-/// The channel of a storey's sensor, as the metadata describes it.
+/// The channel of a storey's sensor, as the metadata describes it, before the sensor has an id.
 pub(super) fn channel(storey: usize) -> Channel {
     let logger = logger(storey);
     // Storeys of 3 m.
     let height = 3.0 * storey as f64;
     Channel {
         name: format!("storey {storey}"),
-        sensor_id: sensor_id(storey),
+        sensor_id: String::new(),
         sensor_name: format!("{}{storey}", logger.name),
         node: storey.to_string(),
         axis: "x".into(),

@@ -20,7 +20,7 @@ fn is_no_name(error: &Error) -> bool {
 }
 
 /// No queue document holds the analysis.
-fn is_free() -> Document {
+pub(super) fn is_free() -> Document {
     doc! {"$or": [{"worker.queue_id": {"$not": {"$type": ["string", "objectId"]}}}, {"worker.queue_id": ""}]}
 }
 

@@ -3,9 +3,11 @@
 
 use super::servers::TestServers;
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
+use oma_worker::model::channel::Channel;
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
+use oma_worker::stores::platform::{NewStructure, Platform as _};
 use oma_worker::stores::servers::Servers;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Write;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -56,13 +58,13 @@ impl Platform {
             let key = self.file_key(sensor + 1);
             self.put_file(&key, text).await;
             let id = (sensor + 1).to_string();
-            let measure = doc! {"sensor_id": id, "channels": ["x"], "sampling_rate_hz": 100.0, "key": key};
+            let measure = json!({"sensor_id": id, "channels": ["x"], "sampling_rate_hz": 100.0, "key": key});
             self.insert_measure(STRUCTURE_NUMBER, measure).await;
         }
     }
 
     pub(crate) async fn put_file(&self, key: &str, text: &str) {
-        let objects = Servers::connect(&self.servers.settings).await.unwrap().stores().objects;
+        let objects = self.clients().await.stores().objects;
         let path = self.folder.path().join("transfer.csv");
         std::fs::write(&path, text).unwrap();
         objects.put(&self.servers.settings.names.file_bucket, key, &path).await.unwrap();
@@ -71,25 +73,32 @@ impl Platform {
     /// A structure of a tenant named as the test, with three sensors of one channel each: for number 43 they are 1, 2
     /// and 3, for others number · 10 + 1, 2 and 3.
     pub(crate) async fn make_structure(&self, id: ObjectId, number: i64) {
-        let names = &self.servers.settings.names;
-        let structure = doc! {"_id": id, "name": "bridge", "tenant_id": TENANT, "mysql_id": number};
-        self.insert(&names.structures, structure).await;
         let first = if number == STRUCTURE_NUMBER { 0 } else { 10 * number };
-        let sensors = [first + 1, first + 2, first + 3];
-        let tag = &self.servers.tag;
-        let mysql = self.servers.mysql().await;
-        let mut statements = format!(
-            "INSERT IGNORE INTO tenants (id, name) VALUES ({TENANT}, '{tag}');
-             INSERT INTO structures (id, tenant_id, mongo_id, name) VALUES ({number}, {TENANT}, '{id}', 'bridge');"
-        );
-        for (index, sensor) in sensors.into_iter().enumerate() {
-            let name = index + 1;
-            statements += &format!(
-                "INSERT INTO sensors (id, structure_id, name, node) VALUES ({sensor}, {number}, 's{name}', '{name}');
-                 INSERT INTO channels (sensor_id, name, axis) VALUES ({sensor}, 'c{name}', 'x');"
-            );
-        }
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mysql).await.unwrap();
+        let channel = |index: i64| Channel {
+            sensor_id: (first + index).to_string(),
+            sensor_name: format!("s{index}"),
+            node: index.to_string(),
+            axis: "x".into(),
+            unit: "m/s^2".into(),
+            ..Channel::named(&format!("c{index}"))
+        };
+        let structure = NewStructure {
+            id: Some(id.to_hex().as_str().into()),
+            number: Some(number),
+            name: "bridge".into(),
+            tenant_id: TENANT,
+            tenant_name: self.servers.tag.clone(),
+            geometry: Value::Null,
+            channels: (1..=3).map(channel).collect(),
+        };
+        // The test's own database is made with the first client of it.
+        self.servers.mysql().await;
+        self.clients().await.add_structure(&structure).await.unwrap();
+    }
+
+    /// The platform's part of the stores.
+    async fn clients(&self) -> Servers {
+        Servers::connect(&self.servers.settings).await.unwrap()
     }
 
     /// Where a sensor's file lies.
@@ -103,13 +112,10 @@ impl Platform {
         database.collection::<Document>(collection).insert_one(document).await.unwrap().inserted_id
     }
 
-    pub(crate) async fn insert_measure(&self, structure: i64, measure: Document) {
-        let database = self.client.database(&self.servers.settings.mongodb.measures_database);
-        let collection = self.servers.settings.names.measures_of(structure);
-        database.collection::<Document>(&collection).insert_one(measure).await.unwrap();
+    pub(crate) async fn insert_measure(&self, structure: i64, measure: Value) {
+        self.clients().await.add_measure(structure, &measure).await.unwrap();
     }
 
-    /// An analysis of the structure with these fields besides those that the API always writes.
     pub(crate) async fn analysis(&self, of: ObjectId, fields: Document) -> ObjectId {
         let id = ObjectId::new();
         let mut document = doc! {"_id": id, "tenant_id": TENANT, "user_id": USER, "status": "READY"};
@@ -258,6 +264,11 @@ impl WorkerProcess {
     /// SIGTERM, and the end.
     pub(crate) fn end(&mut self) -> ExitStatus {
         self.signal("TERM");
+        self.wait()
+    }
+
+    /// For a command that ends by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 }
