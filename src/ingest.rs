@@ -21,6 +21,8 @@ mod error;
 mod gaps;
 mod layout;
 mod local_time;
+mod parquet_footer;
+
 mod parquet_guard;
 mod parquet_table;
 mod preamble;

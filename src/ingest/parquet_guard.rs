@@ -1,8 +1,10 @@
 //! The door to Parquet files that may be damaged: the reader takes much of a file for granted and panics on the rest.
 
+use super::parquet_footer;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Reads something; a panic of the reader over a damaged file is an error like its others. What was read on the way is
@@ -14,8 +16,11 @@ pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Resu
 
 /// Reads the footer and compares every place and length in it with the file: the reader takes them for granted and
 /// would panic on a negative one.
-pub(crate) fn open(file: File) -> Result<SerializedFileReader<File>, ParquetError> {
+pub(crate) fn open(mut file: File) -> Result<SerializedFileReader<File>, ParquetError> {
     let size = file.metadata()?.len();
+    if !footer(&mut file, size)?.is_none_or(|footer| parquet_footer::is_bounded(&footer)) {
+        return Err(ParquetError::General("its footer is damaged".into()));
+    }
     let reader = guarded(|| SerializedFileReader::new(file))?;
     let metadata = reader.metadata();
     let wrong = |what: &str| Err(ParquetError::General(format!("its footer has a wrong {what}")));
@@ -42,4 +47,50 @@ pub(crate) fn open(file: File) -> Result<SerializedFileReader<File>, ParquetErro
         return wrong("number of rows");
     }
     Ok(reader)
+}
+
+/// A thousand columns in two thousand groups of rows, at some hundred bytes each.
+const LONGEST_FOOTER: u64 = 256 << 20;
+
+/// The footer; `None`: the end of the file does not say where it is, which the reader will find too.
+fn footer(file: &mut File, size: u64) -> Result<Option<Vec<u8>>, ParquetError> {
+    // Length and magic number stand behind it.
+    let mut tail = [0; 8];
+    let Some(end) = size.checked_sub(tail.len() as u64) else { return Ok(None) };
+    file.seek(SeekFrom::Start(end))?;
+    file.read_exact(&mut tail)?;
+    let (length, magic) = tail.split_at(4);
+    let length = length.iter().rev().fold(0, |length, byte| length << 8 | u64::from(*byte));
+    let Some(start) = end.checked_sub(length).filter(|_| magic == b"PAR1") else { return Ok(None) };
+    if length > LONGEST_FOOTER {
+        let text = format!("its footer has {length} bytes, at most {LONGEST_FOOTER} are read");
+        return Err(ParquetError::General(text));
+    }
+    let mut footer = vec![0; length as usize];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut footer)?;
+    Ok(Some(footer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_footer_that_would_keep_the_reader_busy_is_refused_at_once() {
+        // What a fuzzer found; the reader goes through maps of two billion elements without a byte.
+        let mut bytes = b"\x1b\x1b\x1b\xff\xff\xff\x1b\x1b\x1b\x1b\x1b\x1b\x1b\xa6\x1b\x1b\x1b\x1b\x1b\x05".to_vec();
+        bytes.extend([0x1b; 8]);
+        bytes.extend([0xf1; 9]);
+        bytes.extend([0x51; 4]);
+        bytes.extend([0xf1; 16]);
+        bytes.extend(b"\x5b\xf1\xf1\x1b\x11\xff\xff\xff\xff\xff\xff\xff\xff\x02\x1b\x1b\x1b\x2c\x00\x00\x00PAR1");
+        for bytes in [bytes, b"\x19\xf1\xff\xff\xff\xff\x07\x00\x08\x00\x00\x00PAR1".to_vec()] {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&bytes).unwrap();
+            let refused = open(file).err().unwrap().to_string();
+            assert!(refused.contains("its footer is damaged"), "{refused}");
+        }
+    }
 }
