@@ -208,35 +208,44 @@ impl Survey {
         let mut survey =
             Survey { segments: vec![], fits: vec![], inspections, short: (0, 0), longest: 0, missing: vec![] };
         let mut stretches = raw.stretches(parameters.max_gap_samples, control);
-        let mut stretch = Stretch::default();
-        while stretches.next_stretch(&mut stretch)? {
-            let continues = survey.segments.last().is_some_and(|s| s.start + s.samples == stretch.start);
-            if !continues {
-                survey.close(least);
-                if survey.segments.len() == MAX_SEGMENTS {
-                    return Err(IngestError::TooManyGaps(MAX_SEGMENTS).into());
-                }
-                survey.segments.push(Segment { start: stretch.start, samples: 0 });
-                let fits = LineFits::new(&parameters.detrend_breakpoints, stretch.start);
-                survey.fits.push(vec![fits; raw.channels().len()]);
-            }
-            if let (Some(segment), Some(fits)) = (survey.segments.last_mut(), survey.fits.last_mut()) {
-                segment.samples += stretch.samples() as u64;
-                let start = stretch.start;
-                let lanes = fits.par_iter_mut().zip(&mut survey.inspections);
-                lanes.zip(&mut stretch.channels).zip(raw.channels()).for_each(
-                    |(((fit, inspection), samples), channel)| {
-                        calibrate(channel, samples);
-                        fit.push(samples);
-                        inspection.push(start, samples);
-                    },
-                );
-            }
+        stretches.each(|stretch| {
+            survey.take(stretch, raw, parameters, least)?;
             watch((stretch.start + stretch.samples() as u64) as f64 / raw.samples() as f64);
-        }
+            Ok::<bool, PrepareError>(true)
+        })?;
         survey.close(least);
         survey.missing = stretches.missing();
         Ok(survey)
+    }
+
+    fn take(
+        &mut self,
+        stretch: &mut Stretch,
+        raw: &RawRecord,
+        parameters: &PreprocessingParameters,
+        least: u64,
+    ) -> Result<(), IngestError> {
+        let continues = self.segments.last().is_some_and(|s| s.start + s.samples == stretch.start);
+        if !continues {
+            self.close(least);
+            if self.segments.len() == MAX_SEGMENTS {
+                return Err(IngestError::TooManyGaps(MAX_SEGMENTS));
+            }
+            self.segments.push(Segment { start: stretch.start, samples: 0 });
+            let fits = LineFits::new(&parameters.detrend_breakpoints, stretch.start);
+            self.fits.push(vec![fits; raw.channels().len()]);
+        }
+        if let (Some(segment), Some(fits)) = (self.segments.last_mut(), self.fits.last_mut()) {
+            segment.samples += stretch.samples() as u64;
+            let start = stretch.start;
+            let lanes = fits.par_iter_mut().zip(&mut self.inspections);
+            lanes.zip(&mut stretch.channels).zip(raw.channels()).for_each(|(((fit, inspection), samples), channel)| {
+                calibrate(channel, samples);
+                fit.push(samples);
+                inspection.push(start, samples);
+            });
+        }
+        Ok(())
     }
 
     /// Drops the last segment if it is too short.
@@ -386,19 +395,12 @@ fn write(
     let mut outputs: Vec<Output> = std::iter::repeat_with(output).take(raw.channels().len()).collect();
     let mut offsets = survey.offsets(raw, parameters, steps);
     let mut stretches = raw.stretches(parameters.max_gap_samples, control);
-    let mut stretch = Stretch::default();
     let (mut current, mut written) = (0, 0);
-    while let Some(segment) = survey.segments.get(current) {
-        if !stretches.next_stretch(&mut stretch)? {
-            return Err(IngestError::Unreadable {
-                file: raw.inputs()[0].key.clone(),
-                reason: "it changed while it was read".into(),
-            }
-            .into());
-        }
+    stretches.each(|stretch| {
+        let Some(segment) = survey.segments.get(current) else { return Ok::<bool, PrepareError>(false) };
         let end = stretch.start + stretch.samples() as u64;
         if end <= segment.start {
-            continue;
+            return Ok(true);
         }
         let (first, last) = (stretch.start == segment.start, end == segment.start + segment.samples);
         let fits = &survey.fits[current];
@@ -425,6 +427,11 @@ fn write(
         }
         current += usize::from(last);
         watch(end as f64 / raw.samples() as f64);
+        Ok(true)
+    })?;
+    if current < survey.segments.len() {
+        let (file, reason) = (raw.inputs()[0].key.clone(), "it changed while it was read".into());
+        return Err(IngestError::Unreadable { file, reason }.into());
     }
     let factor = steps.factor();
     let segments = survey.segments.iter().map(|s| decimated_segment(*s, factor)).filter(|s| s.samples > 0);

@@ -1,6 +1,8 @@
 //! CSV files: one pass over the text, in parallel pieces, gives stamps and numbers in order.
 
 mod chunk;
+#[cfg(target_arch = "x86_64")]
+mod quick;
 
 use super::IngestError;
 use super::bytes::{Content, open};

@@ -6,7 +6,7 @@
 //! 1990). Everything else (more digits, larger exponents, words) is left to the caller's general parser.
 
 /// Powers of ten that an f64 holds exactly.
-const POWERS: [f64; 23] = [
+pub(super) const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
     1e21, 1e22,
 ];
@@ -15,7 +15,7 @@ const POWERS: [f64; 23] = [
 const WEIGHTS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 /// Every integer up to 2⁵³ is an f64.
-const EXACT: u64 = 1 << 53;
+pub(super) const EXACT: u64 = 1 << 53;
 
 /// The value of the number at the start of `text` and its length in bytes; `None`: it is not one of the simple ones,
 /// which does not mean that it is no number.

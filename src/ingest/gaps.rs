@@ -74,6 +74,28 @@ impl<'a> Stretches<'a> {
         }
     }
 
+    /// Hands every stretch to `take`, while the next one is read, until there is none or `take` wants no more.
+    ///
+    /// # Errors
+    /// [`IngestError`] as [`Stretches::next_stretch`], and what `take` returns.
+    pub fn each<E: From<IngestError>>(
+        &mut self,
+        mut take: impl FnMut(&mut Stretch) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let (mut stretch, mut ahead) = (Stretch::default(), Stretch::default());
+        let mut is_there = self.next_stretch(&mut stretch)?;
+        while is_there {
+            let mut read = Ok(false);
+            let goes_on = rayon::in_place_scope(|scope| {
+                scope.spawn(|_| read = self.next_stretch(&mut ahead));
+                take(&mut stretch)
+            })?;
+            is_there = read? && goes_on;
+            std::mem::swap(&mut stretch, &mut ahead);
+        }
+        Ok(())
+    }
+
     /// Fills `stretch` with what comes next; `false` at the end of the record.
     ///
     /// # Errors

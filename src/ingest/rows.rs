@@ -25,9 +25,12 @@ impl RowBlock {
         self.stamps.clear();
     }
 
-    /// Adds the next row's stamp.
-    pub(crate) fn push_stamp(&mut self, stamp: Nanos) {
-        self.stamps.push(stamp);
+    /// Room for so many rows' stamps and values, to be filled whole.
+    pub(crate) fn room(&mut self, first_row: u64, columns: usize, rows: usize) -> (&mut [Nanos], &mut [f64]) {
+        (self.first_row, self.columns) = (first_row, columns);
+        self.stamps.resize(rows, 0);
+        self.values.resize(rows * columns, f64::NAN);
+        (&mut self.stamps, &mut self.values)
     }
 
     /// Adds the next cell.

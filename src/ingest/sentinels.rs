@@ -9,6 +9,9 @@ use super::cells::finite;
 const SENTINELS: [f64; 11] =
     [-999.0, -9999.0, -99999.0, -999999.0, -9999999.0, 999.0, 9999.0, 99999.0, 999999.0, 9999999.0, -999.25];
 
+/// The least magnitude among them.
+const LEAST: f64 = 999.0;
+
 /// By how much a sentinel is larger than anything else in its channel: a signal's own largest value is some five
 /// standard deviations, and one of twenty-five does not belong to it.
 const FACTOR: f64 = 5.0;
@@ -18,39 +21,62 @@ const FACTOR: f64 = 5.0;
 pub(crate) struct Census {
     /// Largest magnitude but sentinels.
     largest: f64,
-    others: u64,
+    /// Whether anything but sentinels was seen.
+    has_others: bool,
     counts: [u64; SENTINELS.len()],
 }
 
 impl Census {
     pub(crate) fn new() -> Census {
-        Census { largest: 0.0, others: 0, counts: [0; SENTINELS.len()] }
+        Census { largest: 0.0, has_others: false, counts: [0; SENTINELS.len()] }
     }
 
     /// Counts a value.
-    pub(crate) fn push(&mut self, value: f64) {
+    fn push(&mut self, value: f64) {
         let magnitude = value.abs();
-        if magnitude >= 999.0
+        if magnitude >= LEAST
             && let Some(which) = SENTINELS.iter().position(|sentinel| *sentinel == value)
         {
             self.counts[which] += 1;
         } else if finite(value) == value {
             self.largest = self.largest.max(magnitude);
-            self.others += 1;
+            self.has_others = true;
         }
     }
 
     /// Adds another part of the channel.
     pub(crate) fn merge(&mut self, other: &Census) {
         self.largest = self.largest.max(other.largest);
-        self.others += other.others;
+        self.has_others |= other.has_others;
         self.counts.iter_mut().zip(other.counts).for_each(|(own, other)| *own += other);
     }
 
     /// The numbers that mean that there is none, and how often each stands there.
     pub(crate) fn missing(&self) -> impl Iterator<Item = (f64, u64)> {
-        let beyond = move |sentinel: f64| self.others > 0 && sentinel.abs() > FACTOR * self.largest;
+        let beyond = move |sentinel: f64| self.has_others && sentinel.abs() > FACTOR * self.largest;
         SENTINELS.into_iter().zip(self.counts).filter(move |(sentinel, count)| *count > 0 && beyond(*sentinel))
+    }
+}
+
+/// Counts whole rows, a channel a place.
+pub(crate) fn count(channels: &mut [Census], rows: &[f64]) {
+    let width = channels.len().max(1);
+    // Hardly any channel comes near a sentinel, and its largest magnitude is found for many channels at once.
+    let mut largest = vec![f64::NEG_INFINITY; channels.len()];
+    for row in rows.chunks_exact(width) {
+        for (largest, value) in largest.iter_mut().zip(row) {
+            let magnitude = value.abs();
+            // False for what is not a number.
+            *largest = if magnitude > *largest { magnitude } else { *largest };
+        }
+    }
+    for (place, (census, largest)) in channels.iter_mut().zip(largest).enumerate() {
+        if largest >= LEAST {
+            rows.iter().skip(place).step_by(width).for_each(|value| census.push(*value));
+        } else if largest >= 0.0 {
+            census.largest = census.largest.max(largest);
+            census.has_others = true;
+        }
     }
 }
 
@@ -59,9 +85,14 @@ mod tests {
     use super::*;
 
     fn missing(values: &[f64]) -> Vec<(f64, u64)> {
-        let mut census = Census::new();
-        values.iter().for_each(|value| census.push(*value));
-        census.missing().collect()
+        let mut one = Census::new();
+        values.iter().for_each(|value| one.push(*value));
+        // Between two channels that hold other things.
+        let rows: Vec<f64> = values.iter().flat_map(|value| [f64::NAN, *value, 2000.0]).collect();
+        let mut three = vec![Census::new(); 3];
+        count(&mut three, &rows);
+        assert_eq!(three[1].missing().collect::<Vec<_>>(), one.missing().collect::<Vec<_>>());
+        one.missing().collect()
     }
 
     #[test]

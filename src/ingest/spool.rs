@@ -1,7 +1,8 @@
 //! Decoded rows on disk: every file of text is parsed once, and read again from here as often as a step needs.
 //!
-//! A record of fixed size per row, little-endian: the stamp in ns, then one f64 a channel. The file lies in the
-//! folder of the run and goes away with the last [`Spool`] that refers to it.
+//! Blocks of [`block_rows`] rows, the last one of a file perhaps shorter: the stamps in ns, then the values row by row,
+//! one f64 a channel, as they lie in memory. The file lies in the folder of the run and goes away with the last
+//! [`Spool`] that refers to it.
 
 use super::IngestError;
 use super::rows::{RowBlock, Rows};
@@ -18,12 +19,24 @@ const BLOCK_BYTES: usize = 1 << 19;
 /// Bytes of a stamp and of a value.
 const CELL: usize = 8;
 
+/// Bytes of a row, a stamp and a value a channel.
+fn row_bytes(columns: usize) -> usize {
+    CELL * (columns + 1)
+}
+
+/// Rows of a block.
+fn block_rows(columns: usize) -> usize {
+    (BLOCK_BYTES / row_bytes(columns)).max(1)
+}
+
 /// Takes the rows of one track, file after file.
 pub(crate) struct SpoolWriter {
     file: File,
     path: Arc<TempPath>,
     columns: usize,
-    buffer: Vec<u8>,
+    /// What was not written yet.
+    stamps: Vec<Nanos>,
+    values: Vec<f64>,
     /// Rows before this file's first one, and all.
     first: u64,
     rows: u64,
@@ -46,22 +59,25 @@ impl SpoolWriter {
         let created = NamedTempFile::new_in(folder);
         let created = created.map_err(|source| IngestError::Io { file: folder.display().to_string(), source })?;
         let (file, path) = created.into_parts();
-        Ok(SpoolWriter { file, path: Arc::new(path), columns, buffer: Vec::new(), first: 0, rows: 0 })
+        let (stamps, values) = (Vec::new(), Vec::new());
+        Ok(SpoolWriter { file, path: Arc::new(path), columns, stamps, values, first: 0, rows: 0 })
     }
 
     /// Takes rows: a stamp each, and their values row by row.
-    pub(crate) fn push(&mut self, stamps: &[Nanos], values: &[f64]) -> Result<(), IngestError> {
-        let (record, filled) = (CELL * (self.columns + 1), self.buffer.len());
-        self.buffer.resize(filled + stamps.len() * record, 0);
-        let rows = stamps.iter().zip(values.chunks_exact(self.columns));
-        for (room, (stamp, row)) in self.buffer[filled..].chunks_exact_mut(record).zip(rows) {
-            let (of_stamp, of_values) = room.split_at_mut(CELL);
-            of_stamp.copy_from_slice(&stamp.to_le_bytes());
-            let cells = of_values.chunks_exact_mut(CELL).zip(row);
-            cells.for_each(|(cell, value)| cell.copy_from_slice(&value.to_le_bytes()));
-        }
+    pub(crate) fn push(&mut self, mut stamps: &[Nanos], mut values: &[f64]) -> Result<(), IngestError> {
         self.rows += stamps.len() as u64;
-        if self.buffer.len() >= BLOCK_BYTES { self.flush() } else { Ok(()) }
+        while !stamps.is_empty() {
+            let room = block_rows(self.columns) - self.stamps.len();
+            let (own_stamps, own_values);
+            (own_stamps, stamps) = stamps.split_at(room.min(stamps.len()));
+            (own_values, values) = values.split_at(own_stamps.len() * self.columns);
+            self.stamps.extend_from_slice(own_stamps);
+            self.values.extend_from_slice(own_values);
+            if own_stamps.len() == room {
+                self.flush()?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends a file.
@@ -73,8 +89,10 @@ impl SpoolWriter {
     }
 
     fn flush(&mut self) -> Result<(), IngestError> {
-        let written = self.file.write_all(&self.buffer);
-        self.buffer.clear();
+        let stamps = self.file.write_all(bytemuck::cast_slice(&self.stamps));
+        let written = stamps.and_then(|()| self.file.write_all(bytemuck::cast_slice(&self.values)));
+        self.stamps.clear();
+        self.values.clear();
         written.map_err(|source| IngestError::Io { file: self.path.display().to_string(), source })
     }
 }
@@ -83,7 +101,7 @@ impl Spool {
     /// Its numbers; all of them, the columns were chosen when it was written.
     pub(crate) fn rows(&self) -> Result<SpoolRows, IngestError> {
         let file = File::open(&*self.path).map_err(|source| self.failed(source))?;
-        Ok(SpoolRows { of: self.clone(), file, row: 0, at: None, buffer: Vec::new() })
+        Ok(SpoolRows { of: self.clone(), file, row: 0, at: None })
     }
 
     fn failed(&self, source: io::Error) -> IngestError {
@@ -95,33 +113,34 @@ impl Spool {
 pub(crate) struct SpoolRows {
     of: Spool,
     file: File,
+    /// The next row.
     row: u64,
     /// The row at which the file stands.
     at: Option<u64>,
-    buffer: Vec<u8>,
 }
 
 impl Rows for SpoolRows {
     fn next_rows(&mut self, rows: &mut RowBlock) -> Result<bool, IngestError> {
-        let record = CELL * (self.of.columns + 1);
-        let count = (self.of.rows - self.row).min((BLOCK_BYTES / record).max(1) as u64) as usize;
-        rows.begin(self.row, self.of.columns);
-        if count == 0 {
+        let (columns, most) = (self.of.columns, block_rows(self.of.columns) as u64);
+        // The whole block that holds the next row.
+        let first = self.row / most * most;
+        let count = self.of.rows.saturating_sub(first).min(most) as usize;
+        if self.row >= self.of.rows {
+            rows.begin(self.row, columns);
             return Ok(false);
         }
-        self.buffer.resize(count * record, 0);
-        let place = (self.of.first + self.row) * record as u64;
-        let sought = if self.at == Some(self.row) { Ok(0) } else { self.file.seek(SeekFrom::Start(place)) };
-        sought.and_then(|_| self.file.read_exact(&mut self.buffer)).map_err(|source| self.of.failed(source))?;
-        for row in self.buffer.chunks_exact(record) {
-            let mut cells = row.chunks_exact(CELL).map(|cell| cell.try_into().unwrap_or([0; CELL]));
-            rows.push_stamp(cells.next().map_or(0, Nanos::from_le_bytes));
-            for (cell, missing) in cells.zip(&self.of.missing) {
-                let value = f64::from_le_bytes(cell);
-                rows.push(if missing.contains(&value) { f64::NAN } else { value });
-            }
+        let place = (self.of.first + first) * row_bytes(columns) as u64;
+        let sought = if self.at == Some(first) { Ok(0) } else { self.file.seek(SeekFrom::Start(place)) };
+        let (stamps, values) = rows.room(first, columns, count);
+        sought
+            .and_then(|_| self.file.read_exact(bytemuck::cast_slice_mut(stamps)))
+            .and_then(|()| self.file.read_exact(bytemuck::cast_slice_mut(values)))
+            .map_err(|source| self.of.failed(source))?;
+        for (column, missing) in self.of.missing.iter().enumerate().filter(|(_, missing)| !missing.is_empty()) {
+            let values = values.iter_mut().skip(column).step_by(columns);
+            values.filter(|value| missing.contains(value)).for_each(|value| *value = f64::NAN);
         }
-        self.row += count as u64;
+        self.row = first + count as u64;
         self.at = Some(self.row);
         Ok(true)
     }

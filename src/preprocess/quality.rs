@@ -1,5 +1,6 @@
 //! What is wrong with a channel: sums over its calibrated samples, and a verdict from them.
 
+use super::statistics::sums;
 use crate::model::channel::Channel;
 use crate::model::result::ChannelQuality;
 use std::array;
@@ -127,7 +128,7 @@ impl Inspection {
         }
         self.bend(start, samples);
         self.spread(start, samples);
-        for (at, &sample) in (start..).zip(samples) {
+        for &sample in samples {
             self.run = if sample == self.last { self.run + 1 } else { 1 };
             self.last = sample;
             self.stuck += match self.run {
@@ -137,30 +138,45 @@ impl Inspection {
             };
             self.top.push(sample);
             self.bottom.push(-sample);
-            let value = sample - self.origin;
-            self.sum += value;
-            self.squares += value * value;
-            let bits = mix(at);
+        }
+        let origin = self.origin;
+        let [sum, squares] = sums(samples, |_, sample| [sample - origin, (sample - origin) * (sample - origin)]);
+        (self.sum, self.squares) = (self.sum + sum, self.squares + squares);
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || self.project(start, samples),
+        );
+        self.count += samples.len() as u64;
+    }
+
+    /// Adds the samples with random signs.
+    #[inline(always)]
+    fn project(&mut self, start: u64, samples: &[f64]) {
+        let (mut signed, mut positive) = (self.signed, [0u64; SUMS]);
+        for (at, sample) in (start..).zip(samples) {
+            let (value, bits) = ((sample - self.origin).to_bits(), mix(at));
             for k in 0..SUMS {
-                let sign = if bits >> k & 1 == 1 { 1.0 } else { -1.0 };
-                self.signed[k] += sign * value;
-                self.signs[k] += sign;
+                signed[k] += f64::from_bits(value ^ !(bits >> k) << 63);
+                positive[k] += bits >> k & 1;
             }
         }
-        self.count += samples.len() as u64;
+        self.signed = signed;
+        let count = samples.len() as f64;
+        self.signs.iter_mut().zip(positive).for_each(|(signs, positive)| *signs += 2.0 * positive as f64 - count);
     }
 
     /// Adds the second differences of unbroken samples.
     fn bend(&mut self, start: u64, samples: &[f64]) {
-        let mut before = if start == self.next { self.before } else { [f64::NAN; 2] };
-        for &sample in samples {
-            let bend = sample - 2.0 * before[1] + before[0];
-            if bend.is_finite() {
-                self.bends = (self.bends.0 + bend * bend, self.bends.1 + 1.0);
-            }
-            before = [before[1], sample];
-        }
-        (self.before, self.next) = (before, start + samples.len() as u64);
+        let before = if start == self.next { self.before } else { [f64::NAN; 2] };
+        // The first two look back at the block before.
+        let back = |k: usize, by: usize| if k < by { before[k + 2 - by] } else { samples[k - by] };
+        let [squares, count] = sums(samples, |k, sample| {
+            let bend = sample - 2.0 * back(k, 1) + back(k, 2);
+            if bend.is_finite() { [bend * bend, 1.0] } else { [0.0; 2] }
+        });
+        self.bends = (self.bends.0 + squares, self.bends.1 + count);
+        self.before = [back(samples.len(), 2), back(samples.len(), 1)];
+        self.next = start + samples.len() as u64;
     }
 
     /// Adds the samples to the parts of the record that they lie in.
@@ -174,12 +190,8 @@ impl Inspection {
             let count = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).clamp(1, rest.len());
             let count = if part == PARTS - 1 { rest.len() } else { count };
             let (own, others) = rest.split_at(count);
-            let (mut sum, mut squares) = (0.0, 0.0);
-            for sample in own {
-                let value = sample - self.origin;
-                sum += value;
-                squares += value * value;
-            }
+            let origin = self.origin;
+            let [sum, squares] = sums(own, |_, sample| [sample - origin, (sample - origin) * (sample - origin)]);
             let part = &mut self.parts[part];
             *part = (part.0 + count as f64, part.1 + sum, part.2 + squares);
             rest = others;

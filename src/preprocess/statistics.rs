@@ -25,10 +25,10 @@ impl LineFit {
             self.origin = first;
         }
         let n = samples.len() as f64;
-        let mean = samples.iter().map(|y| y - self.origin).sum::<f64>() / n;
-        let middle = (n - 1.0) / 2.0;
-        let slope_sum: f64 =
-            samples.iter().enumerate().map(|(k, y)| (k as f64 - middle) * (y - self.origin - mean)).sum();
+        let origin = self.origin;
+        let [sum] = sums(samples, |_, y| [y - origin]);
+        let (mean, middle) = (sum / n, (n - 1.0) / 2.0);
+        let [slope_sum] = sums(samples, |k, y| [(k as f64 - middle) * (y - origin - mean)]);
         self.varies |= samples.iter().any(|y| *y != self.origin);
         let total = self.count + n;
         // The block's centre lies half of both lengths after that of what came before.
@@ -152,6 +152,45 @@ impl Trends {
     }
 }
 
+/// What is added up or compared side by side: an addition takes about four cycles, and the next one of the same sum
+/// waits for it.
+const LANES: usize = 4;
+
+/// Sums over samples of some quantities of each; `of` gets the sample's place and the sample.
+pub(super) fn sums<const N: usize>(samples: &[f64], of: impl Fn(usize, f64) -> [f64; N]) -> [f64; N] {
+    let mut lanes = [[0.0; LANES]; N];
+    let (fours, rest) = samples.as_chunks::<LANES>();
+    fours.iter().enumerate().for_each(|(place, four)| add(&mut lanes, &of, LANES * place, four));
+    add(&mut lanes, &of, LANES * fours.len(), rest);
+    lanes.map(|sums| sums.iter().sum())
+}
+
+/// Adds a sample a lane.
+#[inline(always)]
+fn add<const N: usize>(
+    lanes: &mut [[f64; LANES]; N],
+    of: &impl Fn(usize, f64) -> [f64; N],
+    first: usize,
+    samples: &[f64],
+) {
+    for (lane, sample) in samples.iter().enumerate() {
+        let quantities = of(first + lane, *sample);
+        lanes.iter_mut().zip(quantities).for_each(|(sums, quantity)| sums[lane] += quantity);
+    }
+}
+
+/// The least and the largest sample.
+fn range(samples: &[f64]) -> (f64, f64) {
+    let (mut least, mut largest) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
+    for samples in samples.chunks(LANES) {
+        for (lane, sample) in samples.iter().enumerate() {
+            least[lane] = if *sample < least[lane] { *sample } else { least[lane] };
+            largest[lane] = if *sample > largest[lane] { *sample } else { largest[lane] };
+        }
+    }
+    (least.into_iter().fold(f64::INFINITY, f64::min), largest.into_iter().fold(f64::NEG_INFINITY, f64::max))
+}
+
 /// Central moments and range.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moments {
@@ -177,18 +216,15 @@ impl Moments {
             return;
         }
         let n = samples.len() as f64;
-        let mean = samples.iter().sum::<f64>() / n;
-        let mut block = Moments { count: n, mean, ..Moments::new() };
-        for &y in samples {
+        let [sum] = sums(samples, |_, y| [y]);
+        let mean = sum / n;
+        let [second, third, fourth] = sums(samples, |_, y| {
             let d = y - mean;
             let square = d * d;
-            block.second += square;
-            block.third += square * d;
-            block.fourth += square * square;
-            block.min = block.min.min(y);
-            block.max = block.max.max(y);
-        }
-        *self = self.merged(&block);
+            [square, square * d, square * square]
+        });
+        let (min, max) = range(samples);
+        *self = self.merged(&Moments { count: n, mean, second, third, fourth, min, max });
     }
 
     /// Pébay (2008), eq. 3.1.

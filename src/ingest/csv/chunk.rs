@@ -1,9 +1,11 @@
 //! Whole lines of text → stamps and numbers, by one thread.
 
+#[cfg(target_arch = "x86_64")]
+use super::quick;
 use crate::ingest::cells::{Grammar, Separator, finite, shown};
 use crate::ingest::decimal;
 use crate::ingest::layout::Layout;
-use crate::ingest::sentinels::Census;
+use crate::ingest::sentinels::{self, Census};
 use crate::ingest::stamps::Nanos;
 use crate::ingest::time_columns::TimeColumns;
 
@@ -12,7 +14,7 @@ pub(super) const FOOTER_LINES: usize = 100;
 
 /// What is done with each cell of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
     Skip,
     Stamp,
     Clock,
@@ -24,13 +26,13 @@ enum Role {
 pub(super) struct Plan {
     grammar: Grammar,
     /// The grammar after commas became points.
-    pointed: Grammar,
-    line_end: u8,
-    width: usize,
+    pub(super) pointed: Grammar,
+    pub(super) line_end: u8,
+    pub(super) width: usize,
     /// Up to the last cell that is wanted.
-    roles: Vec<Role>,
-    time: Option<TimeColumns>,
-    columns: usize,
+    pub(super) roles: Vec<Role>,
+    pub(super) time: Option<TimeColumns>,
+    pub(super) columns: usize,
     head: Vec<Vec<u8>>,
 }
 
@@ -186,6 +188,20 @@ impl Plan {
 }
 
 impl Chunk {
+    /// Without a line.
+    pub(super) fn new(columns: usize) -> Chunk {
+        Chunk {
+            stamps: Vec::new(),
+            values: Vec::new(),
+            census: vec![Census::new(); columns],
+            lines: 0,
+            repeated_heads: 0,
+            fault: None,
+            tail: Vec::new(),
+            cut_off: false,
+        }
+    }
+
     /// Parses whole lines, which it may change; `is_last`: the last one may lack its end.
     pub(super) fn parse(plan: &Plan, bytes: &mut [u8], is_last: bool) -> Chunk {
         if plan.pointed != plan.grammar {
@@ -194,38 +210,45 @@ impl Chunk {
         // Rows are about as long as the first one, and a cell takes two bytes at least.
         let rows = bytes.len() / memchr::memchr(plan.line_end, bytes).map_or(bytes.len(), |end| end + 1).max(1) + 1;
         let cells = (rows * plan.columns).min(bytes.len() / 2 + plan.columns);
-        let mut chunk = Chunk {
-            stamps: Vec::with_capacity(rows),
-            values: Vec::with_capacity(cells),
-            census: vec![Census::new(); plan.columns],
-            lines: 0,
-            repeated_heads: 0,
-            fault: None,
-            tail: Vec::new(),
-            cut_off: false,
-        };
-        let mut rest = &bytes[..];
-        while !rest.is_empty() && chunk.fault.is_none() {
-            let end = memchr::memchr(plan.line_end, rest);
-            let line = &rest[..end.unwrap_or(rest.len())];
-            rest = end.map_or(&[][..], |end| &rest[end + 1..]);
-            chunk.lines += 1;
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            chunk.line(plan, line);
-            chunk.cut_off = is_last && end.is_none() && chunk.tail.last().is_some_and(|f| f.line == chunk.lines);
-        }
-        for row in chunk.values.chunks_exact(plan.columns.max(1)) {
-            chunk.census.iter_mut().zip(row).for_each(|(census, value)| census.push(*value));
-        }
+        let mut chunk = Chunk::new(plan.columns);
+        chunk.stamps.reserve(rows);
+        chunk.values.reserve(cells);
+        chunk.lines(plan, bytes, is_last);
+        sentinels::count(&mut chunk.census, &chunk.values);
         chunk
+    }
+
+    fn lines(&mut self, plan: &Plan, text: &[u8], is_last: bool) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(lines) = quick::Lines::new(plan, text, self, is_last) {
+            return lines.read();
+        }
+        let mut start = 0;
+        while start < text.len() && self.fault.is_none() {
+            start = self.next_line(plan, text, start, is_last);
+        }
+    }
+
+    /// Reads the line that begins at `start`; returns where the next one does.
+    pub(super) fn next_line(&mut self, plan: &Plan, text: &[u8], start: usize, is_last: bool) -> usize {
+        let rest = &text[start..];
+        let end = memchr::memchr(plan.line_end, rest);
+        let line = &rest[..end.unwrap_or(rest.len())];
+        self.lines += 1;
+        self.line(plan, line.strip_suffix(b"\r").unwrap_or(line));
+        self.cut_off = is_last && end.is_none() && self.tail.last().is_some_and(|f| f.line == self.lines);
+        end.map_or(text.len(), |end| start + end + 1)
+    }
+
+    /// Text with rows behind it is no footer.
+    pub(super) fn end_tail(&mut self) {
+        self.fault = self.tail.first().cloned();
     }
 
     fn line(&mut self, plan: &Plan, line: &[u8]) {
         let values = self.values.len();
         let Err(problem) = plan.row(line, self) else {
-            // Text with rows behind it is no footer.
-            self.fault = self.tail.first().cloned();
-            return;
+            return self.end_tail();
         };
         self.values.truncate(values);
         // A spreadsheet's rows may end in separators alone; the end of a DOS file is marked by 0x1a.
