@@ -153,7 +153,7 @@ pub struct LogArgs {
     /// How to log: text, or json (one object a line)
     #[arg(long, env = "OMA_LOG_FORMAT", default_value = default::LOG_FORMAT, value_name = "FORMAT", global = true, hide_env_values = true)]
     log_format: String,
-    /// Folder for one log file a day, beside standard error
+    /// Folder for one log file a day, beside standard error; the last 14 stay
     #[arg(long, env = "LOGS_PATH", value_name = "DIR", global = true, hide_env_values = true)]
     logs_path: Option<String>,
 }

@@ -24,11 +24,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// The longest that the loop may stand still: a run without progress ends the process after 15 minutes, and a store
-/// that does not answer is waited for for 5.
-const LOOP_LIMIT: Duration = Duration::from_secs(20 * 60);
-/// The thread of the heartbeats has nothing else to do and shows itself every second.
-const HEART_LIMIT: Duration = Duration::from_secs(15);
 /// How long the queue may take to answer: orchestrators give a probe a second or few.
 const PROBE: Duration = Duration::from_secs(2);
 /// Upper bounds of the times that are counted, s: from a database's millisecond to a run of hours.
@@ -101,16 +96,7 @@ pub async fn serve(listener: TcpListener, sources: Sources, metrics: PrometheusH
 }
 
 async fn live(State(served): State<Served>) -> (StatusCode, String) {
-    let (looped, beat) = served.sources.vitals.moved();
-    let stands = |name: &str, moved: Option<Duration>, limit: Duration| match moved {
-        // What has not begun yet is about to.
-        None => None,
-        Some(ago) if ago <= limit => None,
-        Some(ago) => Some(format!("the {name} has not moved for {:.0} s", ago.as_secs_f64())),
-    };
-    let found =
-        stands("run loop", looped, LOOP_LIMIT).or_else(|| stands("thread of the heartbeats", beat, HEART_LIMIT));
-    match found {
+    match served.sources.vitals.stands_still() {
         None => (StatusCode::OK, "lives\n".into()),
         Some(text) => (StatusCode::SERVICE_UNAVAILABLE, text + "\n"),
     }

@@ -8,7 +8,7 @@
 //! ```text
 //!                commands            run · demo · analyze · check · seed · enqueue · abort · status   (the only user of anyhow)
 //!                    │
-//!              http │                 /live, /ready, /metrics, /status
+//!     http, systemd │                 /live, /ready, /metrics, /status; the watchdog is fed
 //!                 worker              claim → mark → compute → results → commit → settle
 //!      ┌─────────────┼─────────────┐
 //!   stores        pipeline       report      stores: RunQueue, Analyses, Catalog, Objects, Statuses, Aborts
@@ -43,6 +43,8 @@ pub mod worker;
 pub mod report;
 
 pub mod http;
+
+pub mod systemd;
 
 pub mod config;
 

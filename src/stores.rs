@@ -46,7 +46,9 @@ pub mod workspace;
 use crate::model::channel::Channel;
 use crate::model::run::StatusMessage;
 use async_trait::async_trait;
-use documents::{Analysis, AnalysisKey, Claimant, Holder, Id, Measure, Outcome, Own, QueueDocument, Structure, Unsent};
+use documents::{
+    Analysis, AnalysisKey, Claimant, Holder, Id, Measure, Outcome, Own, Period, QueueDocument, Structure, Unsent,
+};
 use futures::stream::BoxStream;
 use serde_json::Value;
 use std::path::{Component, Path};
@@ -294,8 +296,8 @@ pub trait Catalog: Send + Sync {
     /// Its channels, active or not, in a stable order.
     async fn channels(&self, structure: &Structure) -> StoreResult<Vec<Channel>>;
 
-    /// The index of its raw files, in the order of their start.
-    async fn measures(&self, structure: &Structure) -> StoreResult<Vec<Measure>>;
+    /// The index of its raw files, in the order of their start: all entries that may overlap the period, perhaps others.
+    async fn measures(&self, structure: &Structure, period: Period) -> StoreResult<Vec<Measure>>;
 }
 
 /// Refuses a key that is no plain relative path: one that would lead out of its bucket where objects are files.

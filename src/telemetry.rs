@@ -1,4 +1,5 @@
-//! What the program says while it works: `tracing` to standard error, and to one file a day where a folder is set.
+//! What the program says while it works: `tracing` to standard error, and to one file a day (UTC) where a folder is
+//! set. When a file is begun, the oldest go.
 
 use crate::config::{LogFormat, LogSettings, colours};
 use tracing_appender::non_blocking::WorkerGuard;
@@ -7,6 +8,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry};
+
+/// How many daily files stay: two weeks, after which nobody asks about a run any more.
+const FILES: usize = 14;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,7 @@ pub fn start(settings: LogSettings) -> Result<LogGuard, TelemetryError> {
             .rotation(Rotation::DAILY)
             .filename_prefix("oma-worker")
             .filename_suffix("log")
+            .max_log_files(FILES)
             .build(folder)
             .map_err(|source| TelemetryError::Folder { path: folder.display().to_string(), source })?;
         let (writer, file_guard) = tracing_appender::non_blocking(file);

@@ -35,6 +35,7 @@ mod spool;
 mod steps;
 mod supervise;
 mod vitals;
+mod work_folder;
 
 pub use execute::{Execute, ExecuteError};
 pub use fault::Fault;

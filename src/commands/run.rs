@@ -8,6 +8,7 @@ use crate::stores::mongo::Mongo;
 use crate::stores::names::Names;
 use crate::stores::servers::{ServerSettings, Servers};
 use crate::stores::{RunQueue, Stores};
+use crate::systemd;
 use crate::worker::{Execute, Heart, Shutdown, Summary, Worker, WorkerOptions};
 use anyhow::Context;
 use std::path::PathBuf;
@@ -173,12 +174,14 @@ pub(super) async fn work(ground: Ground, settings: &Settings, options: WorkerOpt
     let shutdown = Shutdown::on_signals().context("the process cannot be told of signals")?;
     let queue = stores.queue.clone();
     let worker = Worker::new(stores, heart, options, Arc::new(execute));
+    let vitals = worker.vitals();
     if let Some(address) = settings.http_addr {
         let metrics = http::record().context("figures cannot be recorded")?;
         let listener = http::bind(address).await.with_context(|| format!("OMA_HTTP_ADDR: {address}"))?;
-        let sources = Sources { vitals: worker.vitals(), shutdown: shutdown.clone(), queue, waiting };
+        let sources = Sources { vitals: vitals.clone(), shutdown: shutdown.clone(), queue, waiting };
         tracing::info!(address = ?listener.local_addr(), "HTTP is served");
         tokio::spawn(http::serve(listener, sources, metrics));
     }
+    tokio::spawn(systemd::tell(vitals, shutdown.clone()));
     Ok(worker.run(shutdown).await)
 }

@@ -380,6 +380,9 @@ pub struct Measure {
     pub values: Vec<(String, Vec<f64>)>,
 }
 
+/// From when until when; `None`: open.
+pub type Period = (Option<jiff::Timestamp>, Option<jiff::Timestamp>);
+
 impl Measure {
     /// Reads an entry. Samples that are no numbers become NaN, as an empty cell of a file would.
     pub fn from_body(body: &Value) -> Measure {
@@ -401,8 +404,8 @@ impl Measure {
         }
     }
 
-    /// Whether any of it may lie between `from` and `to`; what is not known does not exclude.
-    pub fn overlaps(&self, from: Option<jiff::Timestamp>, to: Option<jiff::Timestamp>) -> bool {
+    /// Whether any of it may lie in the period; what is not known does not exclude.
+    pub fn overlaps(&self, (from, to): Period) -> bool {
         let ends_before = matches!((self.end, from), (Some(end), Some(from)) if end < from);
         let starts_after = matches!((self.start, to), (Some(start), Some(to)) if start > to);
         !ends_before && !starts_after

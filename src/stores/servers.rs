@@ -1,7 +1,7 @@
 //! All six ports on real servers: MongoDB for the queue, analyses, results, structures and measures; MySQL for the
 //! channels; S3 for raw files and cache; Kafka for messages and broadcasts.
 
-use super::documents::{Id, Measure, Structure};
+use super::documents::{Id, Measure, Period, Structure};
 use super::kafka::{KafkaAborts, KafkaSettings, KafkaStatuses};
 use super::mongo::{Mongo, MongoSettings};
 use super::mysql::{MySql, MySqlSettings};
@@ -118,9 +118,9 @@ impl Catalog for ServerCatalog {
         }
     }
 
-    async fn measures(&self, structure: &Structure) -> StoreResult<Vec<Measure>> {
+    async fn measures(&self, structure: &Structure, period: Period) -> StoreResult<Vec<Measure>> {
         match structure.mysql_id {
-            Some(mysql_id) => self.mongo.measures(mysql_id).await,
+            Some(mysql_id) => self.mongo.measures(mysql_id, period).await,
             None => Ok(Vec::new()),
         }
     }

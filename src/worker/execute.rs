@@ -4,19 +4,21 @@ use super::fault::{Fault, classify};
 use super::inputs::{self, Input, Source};
 use super::retry::{Retry, bounded, mongodb, mysql, s3};
 use super::spool::Spool;
+use super::work_folder::{self, WorkFolder};
 use super::{Compute, ComputedResult, Job, large_arrays};
 use crate::model::channel::Channel;
 use crate::model::control::{Cancelled, Control};
 use crate::model::parameters::{ParameterError, Parameters};
 use crate::model::record::RawFile;
 use crate::pipeline::{self, Outcome, PipelineError, Request};
-use crate::stores::documents::{Id, Structure, timestamp};
+use crate::stores::documents::{Id, Measure, Period, Structure, timestamp};
 use crate::stores::names::{Names, array_key, record_key};
 use crate::stores::{LARGEST_RESULT, ObjectInfo, StoreError, StoreResult, Stores};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::future::Future;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +26,15 @@ use std::time::Duration;
 /// Version of what preprocessing makes of the same input; to be raised with every change of its numbers or of the
 /// cache's layout, so that no run takes a record of another version.
 const RECORD_VERSION: u32 = 2;
-/// Bound of one transfer of a file: a gigabyte at 10 MB/s takes 100 s.
+/// Bound of a call about objects, and of a transfer beside the time for its bytes.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
+/// The slowest way on which a transfer is waited for, bytes/s: ten times slower than a way that is used for files.
+const SLOWEST: u64 = 1 << 20;
+
+/// Bound of the transfer of so many bytes.
+fn transfer_limit(size: u64) -> Duration {
+    TRANSFER_TIMEOUT + Duration::from_secs(size / SLOWEST)
+}
 
 /// Why a run could not be computed.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +122,7 @@ impl Execute {
         let retry = Retry::new(None, defaults.call_timeout, defaults.patience);
         let spool = Spool::new(data_path, spool_limit);
         let work = data_path.join("work");
+        work_folder::sweep(&work);
         Execute { stores, names, string_paths, spool, work, retry, memory_limit_mib: None }
     }
 
@@ -129,8 +139,10 @@ impl Execute {
         control.progress("inputs", 0.0);
         let find = async {
             let structure = self.structure(&job).await?;
+            control.progress("inputs", 0.3);
             let channels = self.channels(&structure).await?;
-            let inputs = inputs::find(self, &structure, &channels, period_start, period_end, &control).await?;
+            control.progress("inputs", 0.6);
+            let inputs = inputs::find(self, &structure, &channels, (period_start, period_end), &control).await?;
             Ok((channels, inputs))
         };
         let (channels, inputs) = unless_stopped(&control, find).await?;
@@ -193,7 +205,11 @@ impl Execute {
         let folder = self.work_folder()?;
         request.files = inputs.iter().map(|input| self.raw_file(input)).collect();
         let cached = folder.path().join("cached.parquet");
-        if unless_stopped(control, async { Ok(self.is_cached(cache_key, &cached).await) }).await? {
+        if unless_stopped(control, async {
+            Ok(shown(control, "cache", 0.0..1.0, self.is_cached(cache_key, &cached)).await)
+        })
+        .await?
+        {
             match self.run(request.clone(), Some(cached), folder.path(), control).await {
                 Ok(outcome) => return Ok((outcome, Some(cache_key.to_owned()))),
                 // A damaged record is a miss.
@@ -204,7 +220,8 @@ impl Execute {
         unless_stopped(control, self.download(inputs, control)).await?;
         let outcome = self.run(request, None, folder.path(), control).await?;
         let Some(file) = &outcome.cache_file else { return Ok((outcome, None)) };
-        let put = async { Ok(self.put(&self.names.cache_bucket, cache_key, file).await) };
+        let put =
+            async { Ok(shown(control, "upload", 0.0..1.0, self.put(&self.names.cache_bucket, cache_key, file)).await) };
         match unless_stopped(control, put).await? {
             Ok(_) => Ok((outcome, Some(cache_key.to_owned()))),
             Err(error) => {
@@ -221,8 +238,19 @@ impl Execute {
     async fn is_cached(&self, cache_key: &str, path: &Path) -> bool {
         let (objects, bucket) = (self.stores.objects.clone(), self.names.cache_bucket.clone());
         let (key, target) = (cache_key.to_owned(), path.to_owned());
-        let get = async move { objects.get(&bucket, &key, &target).await };
-        match bounded(s3("get the cached record"), TRANSFER_TIMEOUT, get).await {
+        let head = {
+            let (objects, bucket, key) = (objects.clone(), bucket.clone(), key.clone());
+            async move { objects.head(&bucket, &key).await }
+        };
+        let got = match bounded(s3("look for the cached record"), TRANSFER_TIMEOUT, head).await {
+            Ok(None) => return false,
+            Ok(Some(object)) => {
+                let get = async move { objects.get(&bucket, &key, &target).await };
+                bounded(s3("get the cached record"), transfer_limit(object.size), get).await
+            }
+            Err(error) => Err(error),
+        };
+        match got {
             Ok(found) => found.is_some(),
             Err(error) => {
                 tracing::warn!(cache_key, error = %error, "cached record not read, it is made anew");
@@ -274,9 +302,9 @@ impl Execute {
         Ok(channels)
     }
 
-    fn work_folder(&self) -> Result<tempfile::TempDir, ExecuteError> {
-        let made = std::fs::create_dir_all(&self.work).and_then(|()| tempfile::tempdir_in(&self.work));
-        made.map_err(|source| ExecuteError::Local { path: self.work.display().to_string(), source })
+    fn work_folder(&self) -> Result<WorkFolder, ExecuteError> {
+        WorkFolder::new(&self.work)
+            .map_err(|source| ExecuteError::Local { path: self.work.display().to_string(), source })
     }
 
     fn raw_file(&self, input: &Input) -> RawFile {
@@ -301,7 +329,8 @@ impl Execute {
         self.spool.make_room(&needed).map_err(local(&self.work))?;
         for (done, (input, (path, size))) in inputs.iter().zip(&needed).enumerate() {
             control.checkpoint()?;
-            control.progress("download", done as f64 / inputs.len() as f64);
+            let part = |files: usize| files as f64 / inputs.len() as f64;
+            control.progress("download", part(done));
             if Spool::has(path, *size) {
                 continue;
             }
@@ -309,7 +338,8 @@ impl Execute {
                 Source::Inline(text) => std::fs::write(path, text).map_err(local(path))?,
                 Source::Bucket => {
                     let bucket = &self.names.file_bucket;
-                    let got = self.get(bucket, &input.object.key, path).await?;
+                    let get = self.get(bucket, &input.object, path);
+                    let got = shown(control, "download", part(done)..part(done + 1), get).await?;
                     if got.as_ref() != Some(&input.object) {
                         let missing =
                             || ExecuteError::MissingFile { bucket: bucket.clone(), key: input.object.key.clone() };
@@ -340,35 +370,65 @@ impl Execute {
     }
 
     /// A bounded and repeated look at the index of raw files.
-    pub(super) async fn measures(&self, structure: &Structure) -> StoreResult<Vec<crate::stores::documents::Measure>> {
+    pub(super) async fn measures(&self, structure: &Structure, period: Period) -> StoreResult<Vec<Measure>> {
         let read = || {
             let (catalog, structure) = (self.stores.catalog.clone(), structure.clone());
-            async move { catalog.measures(&structure).await }
+            async move { catalog.measures(&structure, period).await }
         };
-        self.retry.call(mongodb("read the measures"), read).await
+        self.retry.call_within(mongodb("read the measures"), TRANSFER_TIMEOUT, read).await
     }
 
-    async fn get(&self, bucket: &str, key: &str, path: &Path) -> StoreResult<Option<ObjectInfo>> {
-        let get = |objects: Arc<dyn crate::stores::Objects>| {
-            let (bucket, key, path) = (bucket.to_owned(), key.to_owned(), path.to_owned());
+    async fn get(&self, bucket: &str, object: &ObjectInfo, path: &Path) -> StoreResult<Option<ObjectInfo>> {
+        let get = || {
+            let objects = self.stores.objects.clone();
+            let (bucket, key, path) = (bucket.to_owned(), object.key.clone(), path.to_owned());
             async move { objects.get(&bucket, &key, &path).await }
         };
-        self.objects("get an object", get).await
+        self.retry.call_within(s3("get an object"), transfer_limit(object.size), get).await
     }
 
     async fn put(&self, bucket: &str, key: &str, path: &Path) -> StoreResult<ObjectInfo> {
-        let put = |objects: Arc<dyn crate::stores::Objects>| {
+        let put = || {
+            let objects = self.stores.objects.clone();
             let (bucket, key, path) = (bucket.to_owned(), key.to_owned(), path.to_owned());
             async move { objects.put(&bucket, &key, &path).await }
         };
-        self.objects("put an object", put).await
+        // A file that is missing is the store's to complain of.
+        let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        self.retry.call_within(s3("put an object"), transfer_limit(size), put).await
     }
 }
 
 #[async_trait]
 impl Compute for Execute {
     async fn compute(&self, job: Job, control: Control) -> Result<ComputedResult, Fault> {
-        self.execute(job, control).await.map_err(classify)
+        let first = self.execute(job.clone(), control.clone()).await.map_err(classify);
+        match &first {
+            // The disk may be smaller than what the spool may take, or filled by others.
+            Err(Fault::Unfit(message)) if self.spool.clear() => {
+                tracing::warn!(message, "raw files of earlier runs were deleted, the run is tried again");
+                self.execute(job, control).await.map_err(classify)
+            }
+            _ => first,
+        }
+    }
+}
+
+/// Waits for a transfer, which is bounded, and shows that it is waited for: one of hours is no run that stands still.
+/// The progress goes through `share` by the time that has passed, ever more slowly.
+async fn shown<T>(control: &Control, stage: &str, share: Range<f64>, transfer: impl Future<Output = T>) -> T {
+    tokio::pin!(transfer);
+    let mut minutes = tokio::time::interval(Duration::from_secs(60));
+    let mut passed = 0.0;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut transfer => return done,
+            _ = minutes.tick() => {
+                control.progress(stage, share.start + (share.end - share.start) * passed / (passed + 10.0));
+                passed += 1.0;
+            }
+        }
     }
 }
 

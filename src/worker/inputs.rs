@@ -1,9 +1,10 @@
-//! Which raw files a run is computed from: the index of measures first, the bucket's listing where there is no index.
+//! Which raw files a run is computed from: the index of measures first, the bucket's listing where that has
+//! nothing for the period.
 
 use super::execute::{Execute, ExecuteError, sha256};
 use crate::model::channel::Channel;
 use crate::model::control::Control;
-use crate::stores::documents::{Measure, Structure};
+use crate::stores::documents::{Measure, Period, Structure};
 use crate::stores::{ObjectInfo, Objects};
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use std::collections::BTreeSet;
@@ -38,20 +39,19 @@ pub(super) async fn find(
     execute: &Execute,
     structure: &Structure,
     channels: &[Channel],
-    from: Option<Timestamp>,
-    to: Option<Timestamp>,
+    period: Period,
     control: &Control,
 ) -> Result<Vec<Input>, ExecuteError> {
     let sensors: BTreeSet<&str> = channels.iter().map(|channel| channel.sensor_id.as_str()).collect();
-    let measures = execute.measures(structure).await?;
+    let measures = execute.measures(structure, period).await?;
     let inputs = match measures.is_empty() {
-        true => listed(execute, structure, channels, from, to, control).await?,
+        true => listed(execute, structure, channels, period, control).await?,
         false => {
             let mut inputs = Vec::new();
             for (number, measure) in measures.iter().enumerate() {
                 control.checkpoint()?;
                 let is_wanted = measure.sensor_id.as_ref().is_none_or(|id| sensors.contains(id.as_str()));
-                if is_wanted && measure.overlaps(from, to) {
+                if is_wanted && measure.overlaps(period) {
                     inputs.push(indexed(execute, measure, number).await?);
                 }
             }
@@ -119,8 +119,7 @@ async fn listed(
     execute: &Execute,
     structure: &Structure,
     channels: &[Channel],
-    from: Option<Timestamp>,
-    to: Option<Timestamp>,
+    period: Period,
     control: &Control,
 ) -> Result<Vec<Input>, ExecuteError> {
     let sensors: BTreeSet<(&str, &str)> =
@@ -128,7 +127,7 @@ async fn listed(
     let mut inputs = Vec::new();
     for (sensor_id, sensor_name) in sensors {
         let sensor = if execute.string_paths { sensor_name } else { sensor_id };
-        for prefix in prefixes(structure, sensor, execute.string_paths, from, to) {
+        for prefix in prefixes(structure, sensor, execute.string_paths, period) {
             let mut after: Option<String> = None;
             loop {
                 control.checkpoint()?;
@@ -164,13 +163,7 @@ fn is_raw_file(key: &str) -> bool {
 }
 
 /// `<tenant>/<structure>/<sensor>/`, and below it the days of the period where it has both ends.
-fn prefixes(
-    structure: &Structure,
-    sensor: &str,
-    string_paths: bool,
-    from: Option<Timestamp>,
-    to: Option<Timestamp>,
-) -> Vec<String> {
+fn prefixes(structure: &Structure, sensor: &str, string_paths: bool, (from, to): Period) -> Vec<String> {
     let tenant = match string_paths {
         true => structure.tenant_name.clone(),
         false => structure.tenant_id.map(|id| id.to_string()),
@@ -203,7 +196,7 @@ mod tests {
 
     #[test]
     fn prefixes_name_the_days_of_the_period() {
-        let days = prefixes(&structure(), "s1", false, time("2026-02-28T23:00:00Z"), time("2026-03-01T01:00:00Z"));
+        let days = prefixes(&structure(), "s1", false, (time("2026-02-28T23:00:00Z"), time("2026-03-01T01:00:00Z")));
         let sensor = "9/6426ff08edc3cbd39eac2a93/s1";
         assert_eq!(days, [format!("{sensor}/2026/02/28/"), format!("{sensor}/2026/03/01/")]);
     }
@@ -216,8 +209,8 @@ mod tests {
 
     #[test]
     fn prefixes_are_a_whole_sensor_for_an_open_or_a_long_period() {
-        assert_eq!(prefixes(&structure(), "s1", true, None, time("2026-03-01T01:00:00Z")), ["city/bridge/s1/"]);
-        let long = prefixes(&structure(), "s1", true, time("1990-01-01T00:00:00Z"), time("2026-03-01T01:00:00Z"));
+        assert_eq!(prefixes(&structure(), "s1", true, (None, time("2026-03-01T01:00:00Z"))), ["city/bridge/s1/"]);
+        let long = prefixes(&structure(), "s1", true, (time("1990-01-01T00:00:00Z"), time("2026-03-01T01:00:00Z")));
         assert_eq!(long, ["city/bridge/s1/"]);
     }
 

@@ -66,6 +66,12 @@ impl Spool {
         Ok(())
     }
 
+    /// Deletes every file; whether there was one.
+    pub(super) fn clear(&self) -> bool {
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        files.filter(|file| fs::remove_file(file.path()).is_ok()).count() > 0
+    }
+
     /// Whether the object is here, whole; marks it as used.
     pub(super) fn has(path: &Path, size: u64) -> bool {
         let is_whole = fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size);

@@ -6,6 +6,12 @@ use super::run::Run;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The longest that the loop may stand still: a run without progress ends the process after 15 minutes, and a store
+/// that does not answer is waited for for 5.
+const LOOP_LIMIT: Duration = Duration::from_secs(20 * 60);
+/// The thread of the heartbeats has nothing else to do and shows itself every second.
+const HEART_LIMIT: Duration = Duration::from_secs(15);
+
 /// The signs of life of one worker; whoever shows them holds a clone of the `Arc`.
 #[derive(Default)]
 pub struct Vitals {
@@ -78,10 +84,14 @@ impl Vitals {
         Shown(self)
     }
 
-    /// How long ago the loop and the thread of the heartbeats moved last; `None`: not yet.
-    pub fn moved(&self) -> (Option<Duration>, Option<Duration>) {
-        let ago = |at: &Mutex<Option<Instant>>| lock(at).map(|at| at.elapsed());
-        (ago(&self.looped_at), ago(&self.beat_at))
+    /// What of the worker has stood still for too long, in words. What has not begun yet is about to.
+    pub fn stands_still(&self) -> Option<String> {
+        let parts =
+            [("run loop", &self.looped_at, LOOP_LIMIT), ("thread of the heartbeats", &self.beat_at, HEART_LIMIT)];
+        parts.into_iter().find_map(|(name, moved_at, limit)| {
+            let ago = lock(moved_at).filter(|at| at.elapsed() > limit)?.elapsed();
+            Some(format!("the {name} has not moved for {:.0} s", ago.as_secs_f64()))
+        })
     }
 
     /// The run at work.
@@ -104,5 +114,24 @@ pub(crate) async fn pulse(vitals: Arc<Vitals>) {
     loop {
         ticks.tick().await;
         vitals.beat();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_still_is_named_and_what_has_not_begun_is_not() {
+        let vitals = Vitals::default();
+        assert_eq!(vitals.stands_still(), None);
+        vitals.looped();
+        vitals.beat();
+        assert_eq!(vitals.stands_still(), None);
+        let before = |limit: Duration| Instant::now().checked_sub(limit + Duration::from_secs(1));
+        *lock(&vitals.beat_at) = before(HEART_LIMIT);
+        assert!(vitals.stands_still().unwrap().starts_with("the thread of the heartbeats has not moved for 16 s"));
+        *lock(&vitals.looped_at) = before(LOOP_LIMIT);
+        assert!(vitals.stands_still().unwrap().starts_with("the run loop has not moved"));
     }
 }

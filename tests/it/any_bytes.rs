@@ -155,7 +155,7 @@ proptest! {
             let _ = Parameters::from_parts(&value["preprocessing"], &value["fdd"], &value["ssi"]);
             Structure::from_body(Id::from("6426ff08edc3cbd39eac2a93"), &value);
             let measure = Measure::from_body(&value);
-            measure.overlaps(measure.start, None);
+            measure.overlaps((measure.start, None));
             let _ = serde_json::from_value::<AnalysisResult>(value);
         }
     }

@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("report", &["model"]),
     ("worker", &["model", "compute", "ingest", "preprocess", "modal", "pipeline", "stores", "report"]),
     ("http", &["stores", "worker"]),
+    ("systemd", &["worker"]),
     // A setting becomes the type of whoever obeys it.
     ("config", &["stores"]),
     ("telemetry", &["config"]),

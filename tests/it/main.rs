@@ -16,7 +16,9 @@ mod cli; // messages and exit codes of the command line
 mod clocks; // sensors with clocks of their own: rates, drift, offsets, uneven and broken stamps
 mod contract; // each promise of each port, against every implementation
 mod demo; // the whole worker on a structure of exactly known modes
+mod deploy; // what deploy/ says of the worker
 mod dialects; // every dialect of text, each with every other
+mod disk; // a full disk
 mod efdd; // damping from spectra
 mod faults; // one fault at a time: shutdown, panics, standstill, poison
 mod field_records; // measured records as loggers leave them
@@ -34,6 +36,7 @@ mod reference; // CPU sums and SSI against textbook forms and against other pack
 mod report; // the page
 mod server_faults; // real servers and workers that die or stand still
 mod settings; // `check` with one thing wrong at a time; secrets
+mod systemd; // what systemd is told
 mod throughput; // many small runs, and a long queue
 mod transfers; // large objects, and answers that break
 mod uncertainty; // derivatives against central differences

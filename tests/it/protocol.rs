@@ -280,6 +280,11 @@ fn without_the_fence_histories_go_wrong() {
 }
 
 #[test]
+fn without_the_fence_of_the_mark_histories_go_wrong() {
+    turns_red(Broken::FenceOfMark, 400);
+}
+
+#[test]
 fn without_the_date_guard_histories_go_wrong() {
     turns_red(Broken::DateGuard, 60);
 }

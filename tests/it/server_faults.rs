@@ -8,20 +8,24 @@
 //!
 //! That it can go red was tried on a worker without one of its safeguards: without the condition of the commit
 //! `WorkerStoppedAt(Commit)` sees two outcomes of one document, without the fence in OWN `WorkerStoppedAt(Work)` sees
-//! RUNNING after the terminal message.
+//! RUNNING after the terminal message. The fence of the mark alone, and "no outcome" alone, are needed where a write of
+//! a worker's own comes late or is repeated while its run goes on elsewhere: histories in protocol.rs go wrong without
+//! either, and `MarkArrivesLate` makes the first of these moments here.
 
 use crate::support::flaky::Dice;
 use crate::support::own_servers::OwnServers;
 use crate::support::platform::{Platform, WorkerProcess, wait_until};
 use crate::support::queue_watch::QueueWatch;
 use crate::support::s3_proxy;
-use crate::support::way;
+use crate::support::way::{self, Customs};
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 use oma_worker::model::run::{RunType, Status, StatusMessage};
 use oma_worker::stores::servers::Servers;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// Short, so that what a dead worker leaves is soon taken over; longer than a server's usual stall.
@@ -37,6 +41,7 @@ enum Fault {
     WorkerKilled,
     WorkerStopped,
     WorkerStoppedAt(Moment),
+    MarkArrivesLate,
     ServerKilled(&'static str),
     ServerStopped(&'static str),
     BrokerDownForTheWholeRun,
@@ -55,12 +60,13 @@ enum Moment {
     Commit,
 }
 
-const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 17] = [
     Fault::WorkerKilled,
     Fault::WorkerStopped,
     Fault::WorkerStoppedAt(Moment::Claim),
     Fault::WorkerStoppedAt(Moment::Work),
     Fault::WorkerStoppedAt(Moment::Commit),
+    Fault::MarkArrivesLate,
     Fault::ServerKilled("mongodb"),
     Fault::ServerStopped("mongodb"),
     Fault::ServerKilled("mysql"),
@@ -85,6 +91,8 @@ struct Scene<'a> {
     servers: &'a OwnServers,
     workers: [WorkerProcess; 2],
     watch: QueueWatch,
+    /// What the first worker writes to MongoDB passes here, where a mark may be held.
+    customs: watch::Sender<Customs>,
 }
 
 fn worker(platform: &Platform, more: &[(&str, &str)]) -> WorkerProcess {
@@ -97,10 +105,11 @@ fn worker(platform: &Platform, more: &[(&str, &str)]) -> WorkerProcess {
 /// What each piece takes on a slow way: from one write to the next there is time enough to look and to stop the worker.
 const DELAY: Duration = Duration::from_millis(100);
 
-/// A worker with a slow way to MongoDB.
-async fn slow_worker(platform: &Platform) -> WorkerProcess {
-    let mongodb = &platform.servers.settings.mongodb;
-    let way = way::slow(format!("{}:{}", mongodb.domain, mongodb.port), DELAY).await;
+/// A field that marks alone write.
+const OF_A_MARK: &str = "started_at";
+
+/// A worker with this way to MongoDB.
+fn worker_by(platform: &Platform, way: SocketAddr) -> WorkerProcess {
     // Otherwise the server's own address would be taken.
     let options = "authSource=admin&directConnection=true";
     worker(platform, &[("MONGODB_PORT", &way.port().to_string()), ("MONGODB_OPTIONS", options)])
@@ -136,17 +145,23 @@ impl Scene<'_> {
     async fn fresh(servers: &OwnServers, fault: Fault) -> Scene<'_> {
         let platform = Platform::on(servers.test(), SAMPLES).await;
         let proxy = s3_proxy::unreliable(&platform.servers.settings.s3).await;
+        let mongodb = &platform.servers.settings.mongodb;
+        let mongodb = format!("{}:{}", mongodb.domain, mongodb.port);
+        let (past_customs, customs) = way::past_customs(mongodb.clone(), OF_A_MARK).await;
         let workers = match fault {
             Fault::StoreAnswersWrongly => {
                 let endpoint = [("AWS_ENDPOINT_URL", proxy.as_str())];
                 [worker(&platform, &endpoint), worker(&platform, &endpoint)]
             }
             Fault::DiskFull => [worker_without_room(&platform), worker(&platform, &[])],
-            Fault::WorkerStoppedAt(_) => [slow_worker(&platform).await, worker(&platform, &[])],
+            Fault::WorkerStoppedAt(_) => {
+                [worker_by(&platform, way::slow(mongodb, DELAY).await), worker(&platform, &[])]
+            }
+            Fault::MarkArrivesLate => [worker_by(&platform, past_customs), worker(&platform, &[])],
             _ => [worker(&platform, &[]), worker(&platform, &[])],
         };
         let watch = QueueWatch::start(platform.servers.collection(&platform.servers.settings.names.queue).await).await;
-        Scene { platform, servers, workers, watch }
+        Scene { platform, servers, workers, watch, customs }
     }
 
     /// Stops the first worker at this moment, and lets it go on when the other one has decided its run.
@@ -187,6 +202,22 @@ impl Scene<'_> {
         victim.signal("CONT");
     }
 
+    /// Holds a mark on its way, and with it the first worker, until the other one is through with its run; then the
+    /// server gets it.
+    async fn delay_a_mark(&self) {
+        let [victim, other] = &self.workers;
+        wait_until("a mark is held", async || *self.customs.borrow() == Customs::Holding).await;
+        victim.signal("STOP");
+        other.signal("CONT");
+        self.platform.queue_is_empty().await;
+        self.customs.send_replace(Customs::Open);
+        // It arrives.
+        sleep(2 * DELAY).await;
+        victim.signal("CONT");
+        // The worker finds out, and does what it still does.
+        sleep(LEASE / 2).await;
+    }
+
     /// Whether the worker of this claimed document has come to that point.
     async fn is_at(&self, moment: Moment, document: &Document) -> bool {
         let analysis_id = document.get_str("analysis_id").unwrap();
@@ -207,6 +238,9 @@ impl Scene<'_> {
 
     /// Does the harm, and undoes it.
     async fn harm(&mut self, fault: Fault, dice: &Dice) {
+        if fault == Fault::MarkArrivesLate {
+            return self.delay_a_mark().await;
+        }
         if let Fault::WorkerStoppedAt(moment) = fault {
             self.stop_at(moment).await;
             if moment != Moment::Claim {
@@ -241,6 +275,7 @@ impl Scene<'_> {
                 self.servers.signal(name, "CONT");
             }
             Fault::WorkerStoppedAt(_)
+            | Fault::MarkArrivesLate
             | Fault::BrokerDownForTheWholeRun
             | Fault::StoreAnswersWrongly
             | Fault::DiskFull => {}
@@ -251,8 +286,11 @@ impl Scene<'_> {
         if matches!(fault, Fault::BrokerDownForTheWholeRun | Fault::WorkerStoppedAt(Moment::Work | Moment::Commit)) {
             self.servers.signal("kafka", "KILL");
         }
-        if matches!(fault, Fault::WorkerStoppedAt(_)) {
+        if matches!(fault, Fault::WorkerStoppedAt(_) | Fault::MarkArrivesLate) {
             self.workers[1].signal("STOP");
+        }
+        if fault == Fault::MarkArrivesLate {
+            self.customs.send_replace(Customs::Waiting);
         }
         let analyses = queue_some(&self.platform, dice).await;
         self.harm(fault, dice).await;

@@ -2,7 +2,7 @@
 
 use super::Embedded;
 use crate::model::channel::Channel;
-use crate::stores::documents::{Id, Measure, Structure};
+use crate::stores::documents::{Id, Measure, Period, Structure};
 use crate::stores::{Catalog, StoreError, StoreResult};
 use async_trait::async_trait;
 
@@ -23,7 +23,7 @@ impl Catalog for Embedded {
         rows.into_iter().map(read).collect()
     }
 
-    async fn measures(&self, structure: &Structure) -> StoreResult<Vec<Measure>> {
+    async fn measures(&self, structure: &Structure, _period: Period) -> StoreResult<Vec<Measure>> {
         let Some(mysql_id) = structure.mysql_id else { return Ok(Vec::new()) };
         let rows = self.database.all(&self.names.measures_of(mysql_id)).await?;
         let mut measures: Vec<Measure> = rows.iter().map(|(_, body)| Measure::from_body(body)).collect();

@@ -3,7 +3,7 @@
 use super::ids::key_forms;
 use super::{Mongo, failed, from_bson};
 use crate::stores::StoreResult;
-use crate::stores::documents::{Id, Measure, Structure};
+use crate::stores::documents::{Id, Measure, Period, Structure};
 use bson::{Document, doc};
 use futures::TryStreamExt;
 use mongodb::Collection;
@@ -18,10 +18,10 @@ impl Mongo {
     }
 
     /// The index of raw files of the structure with this number, in the order of their start.
-    pub(in crate::stores) async fn measures(&self, mysql_id: i64) -> StoreResult<Vec<Measure>> {
+    pub(in crate::stores) async fn measures(&self, mysql_id: i64, period: Period) -> StoreResult<Vec<Measure>> {
         let doing = "read the measures";
         let collection: Collection<Document> = self.measures_database.collection(&self.names.measures_of(mysql_id));
-        let mut cursor = collection.find(doc! {}).await.map_err(failed(doing))?;
+        let mut cursor = collection.find(doc! {"$nor": outside(period)}).await.map_err(failed(doing))?;
         let mut measures = Vec::new();
         while let Some(stored) = cursor.try_next().await.map_err(failed(doing))? {
             measures.push(Measure::from_body(&from_bson(stored).1));
@@ -29,4 +29,14 @@ impl Mongo {
         measures.sort_by_key(|measure| measure.start);
         Ok(measures)
     }
+}
+
+/// What lies outside of the period for certain: an index of years, or with the samples in it, is not read for an hour.
+/// Never empty, because the server refuses an empty list.
+fn outside((from, to): Period) -> Vec<Document> {
+    let date = |time: jiff::Timestamp| bson::DateTime::from_millis(time.as_millisecond());
+    let ends_before = from.map(|from| doc! {"end": {"$type": "date", "$lt": date(from)}});
+    let starts_after = to.map(|to| doc! {"start": {"$type": "date", "$gt": date(to)}});
+    let never = doc! {"_id": {"$in": []}};
+    ends_before.into_iter().chain(starts_after).chain([never]).collect()
 }

@@ -23,13 +23,34 @@ pub(super) async fn catalog_tells_structures_channels_and_measures(bench: &impl 
             .await;
     }
     bench.put_measure(44, json!({"key": "other"})).await;
-    let measures = catalog.measures(&structure).await.unwrap();
+    let measures = catalog.measures(&structure, (None, None)).await.unwrap();
     let keys: Vec<_> = measures.iter().map(|measure| measure.key.as_deref()).collect();
     assert_eq!(keys, [Some("k1"), Some("k2")]);
     assert_eq!(measures[0].channels, ["x"]);
+    // What may lie in the period is there, whatever form its times have, or if it has none.
+    let time = |text: &str| Some(text.parse::<jiff::Timestamp>().unwrap());
+    let dated = |start: &str, end: &str, key: &str| {
+        let date = |text: &str| json!(Date(time(text).unwrap().as_millisecond()));
+        json!({"sensor_id": "s", "start": date(start), "end": date(end), "key": key})
+    };
+    for measure in [
+        dated("2026-01-01T03:00:00Z", "2026-01-01T04:00:00Z", "before"),
+        dated("2026-01-01T04:30:00Z", "2026-01-01T05:00:00Z", "from"),
+        dated("2026-01-01T06:00:00Z", "2026-01-01T07:00:00Z", "to"),
+        dated("2026-01-01T06:00:00.001Z", "2026-01-01T08:00:00Z", "after"),
+        json!({"sensor_id": "s", "key": "undated"}),
+    ] {
+        bench.put_measure(45, measure).await;
+    }
+    let dated = Structure { mysql_id: Some(45), ..structure.clone() };
+    let period = (time("2026-01-01T05:00:00Z"), time("2026-01-01T06:00:00Z"));
+    let measures = catalog.measures(&dated, period).await.unwrap();
+    let mut keys: Vec<_> = measures.iter().filter(|m| m.overlaps(period)).map(|m| m.key.as_deref().unwrap()).collect();
+    keys.sort();
+    assert_eq!(keys, ["from", "to", "undated"]);
     let unknown = Structure { mysql_id: Some(99), ..structure };
     assert!(catalog.channels(&unknown).await.unwrap().is_empty());
-    assert!(catalog.measures(&unknown).await.unwrap().is_empty());
+    assert!(catalog.measures(&unknown, (None, None)).await.unwrap().is_empty());
 }
 
 fn file(folder: &tempfile::TempDir, content: &[u8]) -> std::path::PathBuf {

@@ -6,7 +6,7 @@ use futures::stream::BoxStream;
 use oma_worker::model::channel::Channel;
 use oma_worker::model::run::StatusMessage;
 use oma_worker::stores::documents::{
-    Analysis, AnalysisKey, Claimant, Holder, Id, Measure, Outcome, Own, QueueDocument, Structure, Unsent,
+    Analysis, AnalysisKey, Claimant, Holder, Id, Measure, Outcome, Own, Period, QueueDocument, Structure, Unsent,
 };
 use oma_worker::stores::{
     Aborts, Analyses, Catalog, Mark, ObjectInfo, Objects, Page, RunQueue, Statuses, StoreError, StoreErrorKind,
@@ -252,8 +252,8 @@ impl Catalog for Flaky {
     async fn channels(&self, structure: &Structure) -> StoreResult<Vec<Channel>> {
         self.pass(false, self.memory.channels(structure)).await
     }
-    async fn measures(&self, structure: &Structure) -> StoreResult<Vec<Measure>> {
-        self.pass(false, self.memory.measures(structure)).await
+    async fn measures(&self, structure: &Structure, period: Period) -> StoreResult<Vec<Measure>> {
+        self.pass(false, self.memory.measures(structure, period)).await
     }
 }
 

@@ -5,7 +5,7 @@ use futures::stream::{BoxStream, StreamExt};
 use oma_worker::model::channel::Channel;
 use oma_worker::model::run::{Status, StatusMessage};
 use oma_worker::stores::documents::{
-    Analysis, AnalysisKey, Claimant, Date, Holder, Id, Measure, Outcome, Own, QueueDocument, Structure, Unsent,
+    Analysis, AnalysisKey, Claimant, Date, Holder, Id, Measure, Outcome, Own, Period, QueueDocument, Structure, Unsent,
     bson_size,
 };
 use oma_worker::stores::{
@@ -26,6 +26,8 @@ use tokio::time::Instant;
 pub(crate) enum Broken {
     /// `worker.fence` of OWN and of the mark.
     Fence,
+    /// `worker.fence` of the mark alone.
+    FenceOfMark,
     /// `$type: "date"` of EXPIRED.
     DateGuard,
     /// "outcome null" of LIVE at commit.
@@ -337,8 +339,12 @@ impl Analyses for Memory {
         let mut state = self.state();
         let mark = state.mark(key, mark);
         let blind = state.broken == Some(Broken::QueueId);
+        let unfenced = state.broken == Some(Broken::FenceOfMark);
         let matched = state.change_analysis(key, |analysis| match analysis.holder() {
             held if blind && held.fence < Some(mark.fence) => transitions::take_over(analysis, &mark, &held, now),
+            held if unfenced && held.queue_id.as_ref().is_none_or(|id| *id == mark.queue_id) => {
+                transitions::take_over(analysis, &mark, &held, now)
+            }
             _ => transitions::mark(analysis, &mark, now),
         });
         if matched {
@@ -412,7 +418,7 @@ impl Catalog for Memory {
         Ok(structure.mysql_id.and_then(|n| state.channels.get(&n)).cloned().unwrap_or_default())
     }
 
-    async fn measures(&self, structure: &Structure) -> StoreResult<Vec<Measure>> {
+    async fn measures(&self, structure: &Structure, _period: Period) -> StoreResult<Vec<Measure>> {
         let state = self.state();
         let bodies = structure.mysql_id.and_then(|n| state.measures.get(&n));
         let mut measures: Vec<Measure> = bodies.into_iter().flatten().map(Measure::from_body).collect();
