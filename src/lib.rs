@@ -42,6 +42,8 @@ pub mod worker;
 
 pub mod report;
 
+pub mod export;
+
 pub mod http;
 
 pub mod config;

@@ -1,10 +1,11 @@
 //! `analyze`: one analysis of local files, without queue and stores.
 
-use super::{Usage, write_output};
+use super::{Usage, write_export, write_output};
 use crate::config::BackendArgs;
 use crate::model::control::Control;
 use crate::model::parameters::Parameters;
 use crate::model::record::RawFile;
+use crate::model::result::AnalysisResult;
 use crate::model::run::RunType;
 use crate::pipeline::{self, PipelineError, Request};
 use crate::report;
@@ -26,6 +27,8 @@ Examples:
       frequencies, damping and shapes with standard deviations, and a page to look at
   oma-worker analyze record.csv --method ssi-cov --fs 50 --set order_max=60 --output -
       an own parameter, and the result as JSON on standard output
+  oma-worker analyze record.npy --method fdd --fs 100 --export folder
+      modes, shapes and spectra for other programs
   oma-worker analyze record.csv --method fdd --fs 200 --set decimation_factor=4
 
 Files: text with one column a channel and perhaps one of time, Parquet, UFF 58, NPY with samples in
@@ -74,6 +77,9 @@ pub(super) struct Analyze {
     /// Write a page with plots
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write modes, shapes, poles and spectra into a folder as CSV, NPY, Parquet and UFF 55/58
+    #[arg(long, value_name = "DIR")]
+    export: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -146,23 +152,43 @@ impl Analyze {
         cancel_on_interrupt(token.clone());
         let bar = stage_bar();
         let control = Control::new(token, show_on(bar.clone()));
-        let outcome = pipeline::run(&request, None, work_dir.path(), &control);
+        let outcome = self.results(request, work_dir.path(), &control);
         bar.finish_and_clear();
-        let result = outcome.map_err(|error| self.advise(error))?.result;
+        let results = outcome.map_err(|error| self.advise(error))?;
+        let result = &results[0];
 
         for warning in &result.provenance.warnings {
             writeln!(io::stderr(), "warning: {warning}")?;
         }
         if let Some(path) = &self.report {
-            write_output(path, &report::page("Operational modal analysis", &[], std::slice::from_ref(&result)))?;
+            write_output(path, &report::page(report::TITLE, &[], &results))?;
         }
         if let Some(path) = &self.output {
-            write_output(path, &serde_json::to_string_pretty(&result)?)?;
+            write_output(path, &serde_json::to_string_pretty(result)?)?;
+        }
+        if let Some(folder) = &self.export {
+            write_export(folder, result)?;
         }
         if self.output.as_deref() != Some(Path::new("-")) {
-            writeln!(io::stdout(), "{}", report::mode_table(&result))?;
+            writeln!(io::stdout(), "{}", report::mode_table(result))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The modes; where a page is wanted, what it shows of the channels too.
+    fn results(
+        &self,
+        request: Request,
+        folder: &Path,
+        control: &Control,
+    ) -> Result<Vec<AnalysisResult>, PipelineError> {
+        if self.report.is_none() {
+            return Ok(vec![pipeline::run(&request, None, folder, control)?.result]);
+        }
+        let of_record = Request { run_type: RunType::Preprocessing, ..request.clone() };
+        let record = pipeline::run(&of_record, None, folder, control)?;
+        let modes = pipeline::run(&request, record.cache_file.as_deref(), folder, control)?;
+        Ok(vec![modes.result, record.result])
     }
 
     /// The error with what to do next, where that is more than the error says itself.

@@ -14,8 +14,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("modal", &["model", "compute"]),
     ("pipeline", &["model", "compute", "ingest", "preprocess", "modal"]),
     ("stores", &["model"]),
-    ("report", &["model"]),
-    ("worker", &["model", "compute", "ingest", "preprocess", "modal", "pipeline", "stores", "report"]),
+    ("report", &["model", "modal"]),
+    ("export", &["model"]),
+    ("worker", &["model", "compute", "ingest", "preprocess", "modal", "pipeline", "stores", "report", "export"]),
     ("http", &["stores", "worker"]),
     // A setting becomes the type of whoever obeys it.
     ("config", &["stores"]),

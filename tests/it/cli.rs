@@ -247,7 +247,7 @@ mod usage {
 
     #[test]
     fn help_teaches_on_standard_output() {
-        for command in ["", "run", "demo", "analyze", "seed", "enqueue", "abort", "status", "check"] {
+        for command in ["", "run", "demo", "analyze", "report", "seed", "enqueue", "abort", "status", "check"] {
             let ended = Shell::new().run(&format!("{command} --help"));
             assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{command}");
             assert!(ended.stdout.contains("Example"), "{command} --help shows no example");
