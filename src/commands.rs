@@ -7,6 +7,8 @@ mod analyze;
 
 mod check;
 
+mod completions;
+
 mod demo;
 
 mod queue;
@@ -72,6 +74,8 @@ enum Command {
     Seed(demo::seed::Seed),
     /// Validate the configuration and reach every store
     Check(check::Check),
+    /// Print the completions of a shell
+    Completions(completions::Completions),
 }
 
 /// The command cannot be carried out as it was typed.
@@ -113,6 +117,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(command) => command.execute(),
         Command::Seed(command) => command.execute(&cli.log),
         Command::Check(command) => command.execute(&cli.log),
+        Command::Completions(command) => command.execute(),
     }
 }
 

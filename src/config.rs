@@ -82,10 +82,9 @@ pub fn load_env_file() -> Result<(), Faults> {
     faults.or(())
 }
 
-/// Whether colours are wanted on standard error.
-pub fn colours() -> bool {
-    use std::io::IsTerminal;
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+/// Whether colours are wanted on a stream.
+pub fn colours(stream: &impl std::io::IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 /// Variables that look like settings of this program and are none of this version, with the nearest one that is.

@@ -8,10 +8,13 @@ mod sections;
 
 mod table;
 
+mod terminal;
+
 mod wireframe;
 
 pub use page::{Section, page};
 pub use table::{Alignment, mode_table, table};
+pub use terminal::spectrum_sketch;
 
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! `analyze`: one analysis of local files, without queue and stores.
 
 use super::{Usage, write_export, write_output};
-use crate::config::BackendArgs;
+use crate::config::{self, BackendArgs};
 use crate::model::control::Control;
 use crate::model::parameters::Parameters;
 use crate::model::record::RawFile;
@@ -171,6 +171,9 @@ impl Analyze {
         }
         if self.output.as_deref() != Some(Path::new("-")) {
             writeln!(io::stdout(), "{}", report::mode_table(result))?;
+            if let Some(sketch) = report::spectrum_sketch(result, SKETCH_WIDTH, config::colours(&io::stdout())) {
+                writeln!(io::stdout(), "\n{sketch}")?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -193,11 +196,14 @@ impl Analyze {
 
     /// The error with what to do next, where that is more than the error says itself.
     fn advise(&self, error: PipelineError) -> anyhow::Error {
-        match &error {
-            PipelineError::Permanent { code: "bad_sampling_rate", .. } if self.fs.is_none() => {
-                anyhow::anyhow!("{error} by --fs HZ")
-            }
-            _ => error.into(),
+        if let PipelineError::Permanent { code: "bad_sampling_rate", .. } = &error
+            && self.fs.is_none()
+        {
+            return anyhow::anyhow!("{error} by --fs HZ");
+        }
+        match self.files.iter().find(|path| !path.exists()).and_then(|path| nearest_name(path)) {
+            Some(name) => anyhow::anyhow!("{error}; did you mean {}?", name.display()),
+            None => error.into(),
         }
     }
 
@@ -235,6 +241,20 @@ impl Analyze {
     }
 }
 
+/// The file beside a missing one whose name is most like its own.
+fn nearest_name(missing: &Path) -> Option<PathBuf> {
+    // Names this alike differ by a slip: `recrod.csv` and `record.csv` have 0.97, `a.csv` and `record.csv` 0.6.
+    const ALIKE: f64 = 0.85;
+    let wanted = missing.file_name()?.to_string_lossy().into_owned();
+    let folder = missing.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let names = std::fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let likeness = |name: &String| strsim::jaro_winkler(name, &wanted);
+    let alike = names.filter(|name| likeness(name) >= ALIKE);
+    // Of equally alike names the first in the alphabet.
+    let nearest = alike.max_by(|a, b| likeness(a).total_cmp(&likeness(b)).then_with(|| b.cmp(a)))?;
+    Some(missing.with_file_name(nearest))
+}
+
 fn raw_file(path: &Path, sampling_rate_hz: Option<f64>) -> RawFile {
     RawFile {
         key: path.display().to_string(),
@@ -246,11 +266,16 @@ fn raw_file(path: &Path, sampling_rate_hz: Option<f64>) -> RawFile {
     }
 }
 
+/// Characters of a sketch's lines: what every terminal has.
+const SKETCH_WIDTH: usize = 80;
+
 /// One bar that shows the stage at work; drawn on a terminal only.
 fn stage_bar() -> ProgressBar {
     // Thousandths of a stage: finer than any terminal is wide.
     let bar = ProgressBar::new(1000);
-    if let Ok(style) = ProgressStyle::with_template("{msg:<16} {wide_bar} {percent:>3} % {elapsed}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg:<16} {wide_bar} {percent:>3} %  {elapsed} passed, {eta} left in this stage")
+    {
         bar.set_style(style);
     }
     bar
@@ -262,6 +287,7 @@ fn show_on(bar: ProgressBar) -> Arc<crate::model::control::ProgressFn> {
         let mut shown = stage_shown.lock().unwrap_or_else(PoisonError::into_inner);
         if *shown != stage {
             bar.set_message(stage.to_owned());
+            bar.reset_eta();
             stage.clone_into(&mut shown);
         }
         bar.set_position((fraction.clamp(0.0, 1.0) * 1000.0) as u64);

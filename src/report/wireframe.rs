@@ -50,12 +50,12 @@ impl View {
         };
         let nodes = self.structure.nodes.iter().map(|node| {
             let label = if node.label.is_empty() { names(node) } else { node.label.clone() };
-            json!({"label": plain(&label), "channels": plain(&names(node)), "at": vector(&node.position)})
+            json!({"label": plain(&label), "channels": plain(&names(node)), "at": node.position.as_slice()})
         });
         let sensors = self.structure.nodes.iter().enumerate().flat_map(|(index, node)| {
-            node.channels.iter().map(move |&channel| json!({
-                "node": index, "name": plain(&result.data.channels[channel]), "direction": vector(&self.structure.directions[channel]),
-            }))
+            let direction =
+                |&channel: &usize| json!({"node": index, "direction": vector(&self.structure.directions[channel])});
+            node.channels.iter().map(direction).collect::<Vec<_>>()
         });
         let modes = result.modes.iter().zip(&self.displacements).enumerate().map(|(k, (mode, displacements))| {
             let parts = |part: fn(&C64) -> f64| {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, and for each the rooms below it: those whose words it may use.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("guide", &[]),
     ("model", &[]),
     ("simulate", &["model"]),
     ("compute", &["model"]),
