@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use tempfile::TempDir;
 
+const NEEDED: &str = "chromium is needed and must run (`scripts/test` installs it)";
+
 /// A browser with one page.
 pub(crate) struct Browser {
     process: Child,
@@ -59,7 +61,7 @@ impl Browser {
     fn read(&mut self) -> Value {
         let mut message = Vec::new();
         self.answers.read_until(0, &mut message).unwrap();
-        assert_eq!(message.pop(), Some(0), "chromium is needed and must run (`scripts/test` installs it)");
+        assert_eq!(message.pop(), Some(0), "{NEEDED}");
         serde_json::from_slice(&message).unwrap()
     }
 
@@ -69,7 +71,7 @@ impl Browser {
         if let Some(session) = &self.session {
             message["sessionId"] = json!(session);
         }
-        self.commands.write_all(format!("{message}\0").as_bytes()).unwrap();
+        self.commands.write_all(format!("{message}\0").as_bytes()).expect(NEEDED);
         loop {
             let mut answer = self.read();
             if answer["id"] == self.calls {
