@@ -7,13 +7,19 @@ mod analyze;
 
 mod check;
 
+mod completions;
+
 mod demo;
 
 mod queue;
 
+mod report;
+
 mod run;
 
 use crate::config::{self, Faults, LogArgs};
+use crate::export;
+use crate::model::result::AnalysisResult;
 use crate::telemetry;
 use anyhow::Context;
 use clap::error::ErrorKind;
@@ -56,6 +62,8 @@ enum Command {
     Demo(demo::Demo),
     /// Analyse files without a queue
     Analyze(analyze::Analyze),
+    /// Write the page of results that lie as JSON
+    Report(report::Report),
     /// Queue a run of an analysis
     Enqueue(queue::Enqueue),
     /// Stop the running run of an analysis
@@ -66,6 +74,8 @@ enum Command {
     Seed(demo::seed::Seed),
     /// Validate the configuration and reach every store
     Check(check::Check),
+    /// Print the completions of a shell
+    Completions(completions::Completions),
 }
 
 /// The command cannot be carried out as it was typed.
@@ -101,11 +111,13 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(command) => command.execute(&cli.log),
         Command::Demo(command) => command.execute(),
         Command::Analyze(command) => command.execute(),
+        Command::Report(command) => command.execute(),
         Command::Enqueue(command) => command.execute(),
         Command::Abort(command) => command.execute(),
         Command::Status(command) => command.execute(),
         Command::Seed(command) => command.execute(&cli.log),
         Command::Check(command) => command.execute(&cli.log),
+        Command::Completions(command) => command.execute(),
     }
 }
 
@@ -158,4 +170,14 @@ fn write_output(path: &Path, content: &str) -> anyhow::Result<()> {
         return writeln!(io::stdout(), "{}", content.trim_end()).context("standard output");
     }
     std::fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes a result for other programs into a folder, which is made if need be.
+fn write_export(folder: &Path, result: &AnalysisResult) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (name, content) in export::files(result)? {
+        let path = folder.join(name);
+        std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }

@@ -82,10 +82,9 @@ pub fn load_env_file() -> Result<(), Faults> {
     faults.or(())
 }
 
-/// Whether colours are wanted on standard error.
-pub fn colours() -> bool {
-    use std::io::IsTerminal;
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+/// Whether colours are wanted on a stream.
+pub fn colours(stream: &impl std::io::IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 /// Variables that look like settings of this program and are none of this version, with the nearest one that is.
@@ -236,6 +235,9 @@ pub struct WorkerArgs {
     /// MiB that the matrices of one run may take: one that needs more ends in ERROR [default: no limit]
     #[arg(long, env = "OMA_MEMORY_LIMIT_MIB", value_name = "MIB", hide_env_values = true)]
     memory_limit_mib: Option<String>,
+    /// yes: an HTML page of each result is put into CACHE_BUCKET; or no
+    #[arg(long, env = "OMA_REPORTS", default_value = default::REPORTS, value_name = "YES|NO", hide_env_values = true)]
+    reports: String,
     /// Anything: raw files are found under the names of tenant, structure and sensor instead of their ids
     #[arg(long, env = "USE_S3_STRING_PATHS", value_name = "ANY", hide_env_values = true)]
     use_s3_string_paths: Option<String>,
@@ -253,6 +255,7 @@ mod default {
     pub(super) const MAX_ATTEMPTS: &str = "3";
     pub(super) const RUN_TIMEOUT_SECONDS: &str = "21600";
     pub(super) const DRAIN_SECONDS: &str = "25";
+    pub(super) const REPORTS: &str = "no";
     pub(super) const BACKEND: &str = "auto";
     pub(super) const LOG_FORMAT: &str = "text";
 }
@@ -274,6 +277,8 @@ pub struct Settings {
     pub drain: Duration,
     /// MiB that the matrices of one run may take; `None`: no limit.
     pub memory_limit_mib: Option<u64>,
+    /// Whether a page of each result is kept beside it.
+    pub reports: bool,
     /// Whether the keys of raw files are made of names instead of ids.
     pub string_paths: bool,
     /// Where HTTP is served; `None`: nowhere.
@@ -333,6 +338,7 @@ impl WorkerArgs {
             ),
             drain: seconds("OMA_DRAIN_SECONDS", &self.drain_seconds, default::DRAIN_SECONDS, 0.0..=DAY, faults),
             memory_limit_mib: memory_limit(self.memory_limit_mib.as_deref(), faults),
+            reports: yes_or_no("OMA_REPORTS", &self.reports, default::REPORTS, faults),
             string_paths: self.use_s3_string_paths.as_deref().is_some_and(|v| !v.is_empty()),
             http_addr: address(self.http_addr.as_deref(), faults),
         }
@@ -381,6 +387,17 @@ fn attempts(given: &str, faults: &mut Faults) -> u32 {
     }
 }
 
+fn yes_or_no(setting: &'static str, given: &str, default: &str, faults: &mut Faults) -> bool {
+    match if given.is_empty() { default } else { given } {
+        "yes" => true,
+        "no" => false,
+        other => {
+            faults.add(setting, other, "yes or no");
+            false
+        }
+    }
+}
+
 fn memory_limit(given: Option<&str>, faults: &mut Faults) -> Option<u64> {
     let text = given.filter(|v| !v.is_empty())?;
     match text.parse() {
@@ -420,6 +437,7 @@ mod tests {
             run_timeout: Duration::from_secs(6 * 3600),
             drain: Duration::from_secs(25),
             memory_limit_mib: None,
+            reports: false,
             string_paths: false,
             http_addr: None,
         };
@@ -435,6 +453,7 @@ mod tests {
             "--use-s3-string-paths=",
             "--max-attempts=",
             "--memory-limit-mib=",
+            "--reports=",
             "--backend=",
             "--log=",
             "--log-format=",
@@ -444,12 +463,23 @@ mod tests {
 
     #[test]
     fn all_faults_are_said_together_with_name_and_limit() {
-        let flags =
-            ["--sleep-time=soon", "--lease-seconds=NaN", "--max-attempts=0", "--backend=gpu", "--log-format=xml"];
+        let flags = [
+            "--sleep-time=soon",
+            "--lease-seconds=NaN",
+            "--max-attempts=0",
+            "--backend=gpu",
+            "--reports=maybe",
+            "--log-format=xml",
+        ];
         let text = check(&flags).unwrap_err().to_string();
-        for part in
-            ["SLEEP_TIME is \"soon\"", "OMA_LEASE_SECONDS is \"NaN\"", "OMA_MAX_ATTEMPTS is \"0\"", "gpu", "xml"]
-        {
+        for part in [
+            "SLEEP_TIME is \"soon\"",
+            "OMA_LEASE_SECONDS is \"NaN\"",
+            "OMA_MAX_ATTEMPTS is \"0\"",
+            "gpu",
+            "OMA_REPORTS is \"maybe\"",
+            "xml",
+        ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
         assert!(text.contains("from 1 to 1000") && text.contains("text or json"), "{text}");

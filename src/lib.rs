@@ -6,21 +6,25 @@
 //! Data flows down this picture and never back up; each room knows only the rooms below it.
 //!
 //! ```text
-//!                commands            run · demo · analyze · check · seed · enqueue · abort · status   (the only user of anyhow)
-//!                    │
+//!                commands            run · demo · analyze · report · check · seed · enqueue · abort · status · completions
+//!                    │               (the only user of anyhow)
 //!     http, systemd │                 /live, /ready, /metrics, /status; the watchdog is fed
 //!                 worker              claim → mark → compute → results → commit → settle
 //!      ┌─────────────┼─────────────┐
-//!   stores        pipeline       report      stores: RunQueue, Analyses, Catalog, Objects, Statuses, Aborts
-//!  embedded          │                       (in a folder, or MongoDB, MySQL, S3 and Kafka)
-//!  servers           │                       report: tables and the HTML page
+//!   stores        pipeline    report, export  stores: RunQueue, Analyses, Catalog, Objects, Statuses, Aborts
+//!  embedded          │             │         (in a folder, or MongoDB, MySQL, S3 and Kafka)
+//!  servers           │             │         report: tables and the HTML page; export: files for other programs
 //!                ingest → preprocess → modal         bytes → blocks → blocks → modes (synchronous, no stores, no tokio)
 //!                    └──────┬──────────┘
-//!                        compute                     trait Backend: cross-spectra, lag products
-//!                           │
-//!                         model                      words that everyone shares, no I/O
+//!                        compute    simulate         trait Backend: cross-spectra, lag products; structures of known modes
+//!                           │          │
+//!                         model ───────┘             words that everyone shares, no I/O
 //! ```
+//!
+//! A structural engineer begins with the [`guide`].
 #![warn(missing_docs)]
+
+pub mod guide;
 
 pub mod model;
 
@@ -41,6 +45,8 @@ pub mod stores;
 pub mod worker;
 
 pub mod report;
+
+pub mod export;
 
 pub mod http;
 

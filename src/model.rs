@@ -4,6 +4,8 @@ pub mod record;
 
 pub mod channel;
 
+pub mod geometry;
+
 pub mod file_format;
 
 pub mod parameters;
@@ -11,6 +13,8 @@ pub mod parameters;
 pub mod modes;
 
 pub mod result;
+
+pub mod nodes;
 
 pub mod run;
 

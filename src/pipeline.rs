@@ -1,6 +1,7 @@
 //! From local files to a result: ingest → preprocess → modal, synchronous, under a [`Control`].
 
 mod methods;
+mod signals;
 mod summary;
 mod view;
 
@@ -10,8 +11,9 @@ use crate::ingest::cache::CachedRecord;
 use crate::modal::ModalError;
 use crate::model::channel::Channel;
 use crate::model::control::{Cancelled, Control};
+use crate::model::geometry::Wireframe;
 use crate::model::parameters::Parameters;
-use crate::model::record::{RawFile, ReadError};
+use crate::model::record::{RawFile, ReadError, Record};
 use crate::model::result::AnalysisResult;
 use crate::model::run::RunType;
 use crate::preprocess::{self, PrepareError};
@@ -32,6 +34,8 @@ pub struct Request {
     pub files: Vec<RawFile>,
     /// The structure's active channels; empty: take what the files hold.
     pub channels: Vec<Channel>,
+    /// What joins the places of the channels.
+    pub wireframe: Wireframe,
     /// The analysis' choice of channels by name.
     pub selected_channels: Option<Vec<String>>,
     /// The analysis' reference channels by name.
@@ -51,6 +55,7 @@ impl Request {
             parameters: Parameters::default(),
             files,
             channels: Vec::new(),
+            wireframe: Wireframe::default(),
             selected_channels: None,
             reference_channels: None,
             period_start: None,
@@ -146,11 +151,16 @@ pub fn run(
     control.checkpoint()?;
     let start = Instant::now();
     match request.run_type {
-        RunType::Preprocessing => result.channel_quality = Some(record.description().quality.clone()),
+        RunType::Preprocessing => {
+            result.channel_quality = Some(record.description().quality.clone());
+            result.channel_signals = Some(signals::of(&record, backend, control)?);
+            summary::place_channels(&mut result, &record.info().channels, &request.wireframe);
+        }
         RunType::Fdd | RunType::Ssi => {
             let live = LiveChannels::of(&record, &record.description().quality)?;
             result.provenance.warnings.extend(live.warnings().iter().cloned());
             summary::describe_channels(&mut result, &live, &record.description().quality);
+            summary::place_channels(&mut result, &live.info().channels, &request.wireframe);
             if request.run_type == RunType::Fdd {
                 methods::fdd(&mut result, &request.parameters.fdd, &live, backend, control)?;
             } else {

@@ -36,7 +36,7 @@ pub struct LogGuard(#[expect(dead_code, reason = "held for its drop, which flush
 /// # Errors
 /// [`TelemetryError`] when the folder of the log files cannot be used, or on a second call.
 pub fn start(settings: LogSettings) -> Result<LogGuard, TelemetryError> {
-    let mut layers = vec![lines(settings.format, colours(), std::io::stderr)];
+    let mut layers = vec![lines(settings.format, colours(&std::io::stderr()), std::io::stderr)];
     let mut guard = None;
     if let Some(folder) = &settings.logs_path {
         let file = tracing_appender::rolling::Builder::new()

@@ -1,10 +1,11 @@
 //! `analyze`: one analysis of local files, without queue and stores.
 
-use super::{Usage, write_output};
-use crate::config::BackendArgs;
+use super::{Usage, write_export, write_output};
+use crate::config::{self, BackendArgs};
 use crate::model::control::Control;
 use crate::model::parameters::Parameters;
 use crate::model::record::RawFile;
+use crate::model::result::AnalysisResult;
 use crate::model::run::RunType;
 use crate::pipeline::{self, PipelineError, Request};
 use crate::report;
@@ -26,6 +27,8 @@ Examples:
       frequencies, damping and shapes with standard deviations, and a page to look at
   oma-worker analyze record.csv --method ssi-cov --fs 50 --set order_max=60 --output -
       an own parameter, and the result as JSON on standard output
+  oma-worker analyze record.npy --method fdd --fs 100 --export folder
+      modes, shapes and spectra for other programs
   oma-worker analyze record.csv --method fdd --fs 200 --set decimation_factor=4
 
 Files: text with one column a channel and perhaps one of time, Parquet, UFF 58, NPY with samples in
@@ -74,6 +77,9 @@ pub(super) struct Analyze {
     /// Write a page with plots
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write modes, shapes, poles and spectra into a folder as CSV, NPY, Parquet and UFF 55/58
+    #[arg(long, value_name = "DIR")]
+    export: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -146,32 +152,58 @@ impl Analyze {
         cancel_on_interrupt(token.clone());
         let bar = stage_bar();
         let control = Control::new(token, show_on(bar.clone()));
-        let outcome = pipeline::run(&request, None, work_dir.path(), &control);
+        let outcome = self.results(request, work_dir.path(), &control);
         bar.finish_and_clear();
-        let result = outcome.map_err(|error| self.advise(error))?.result;
+        let results = outcome.map_err(|error| self.advise(error))?;
+        let result = &results[0];
 
         for warning in &result.provenance.warnings {
             writeln!(io::stderr(), "warning: {warning}")?;
         }
         if let Some(path) = &self.report {
-            write_output(path, &report::page("Operational modal analysis", &[], std::slice::from_ref(&result)))?;
+            write_output(path, &report::page(report::TITLE, &[], &results))?;
         }
         if let Some(path) = &self.output {
-            write_output(path, &serde_json::to_string_pretty(&result)?)?;
+            write_output(path, &serde_json::to_string_pretty(result)?)?;
+        }
+        if let Some(folder) = &self.export {
+            write_export(folder, result)?;
         }
         if self.output.as_deref() != Some(Path::new("-")) {
-            writeln!(io::stdout(), "{}", report::mode_table(&result))?;
+            writeln!(io::stdout(), "{}", report::mode_table(result))?;
+            if let Some(sketch) = report::spectrum_sketch(result, SKETCH_WIDTH, config::colours(&io::stdout())) {
+                writeln!(io::stdout(), "\n{sketch}")?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
 
+    /// The modes; where a page is wanted, what it shows of the channels too.
+    fn results(
+        &self,
+        request: Request,
+        folder: &Path,
+        control: &Control,
+    ) -> Result<Vec<AnalysisResult>, PipelineError> {
+        if self.report.is_none() {
+            return Ok(vec![pipeline::run(&request, None, folder, control)?.result]);
+        }
+        let of_record = Request { run_type: RunType::Preprocessing, ..request.clone() };
+        let record = pipeline::run(&of_record, None, folder, control)?;
+        let modes = pipeline::run(&request, record.cache_file.as_deref(), folder, control)?;
+        Ok(vec![modes.result, record.result])
+    }
+
     /// The error with what to do next, where that is more than the error says itself.
     fn advise(&self, error: PipelineError) -> anyhow::Error {
-        match &error {
-            PipelineError::Permanent { code: "bad_sampling_rate", .. } if self.fs.is_none() => {
-                anyhow::anyhow!("{error} by --fs HZ")
-            }
-            _ => error.into(),
+        if let PipelineError::Permanent { code: "bad_sampling_rate", .. } = &error
+            && self.fs.is_none()
+        {
+            return anyhow::anyhow!("{error} by --fs HZ");
+        }
+        match self.files.iter().find(|path| !path.exists()).and_then(|path| nearest_name(path)) {
+            Some(name) => anyhow::anyhow!("{error}; did you mean {}?", name.display()),
+            None => error.into(),
         }
     }
 
@@ -209,6 +241,20 @@ impl Analyze {
     }
 }
 
+/// The file beside a missing one whose name is most like its own.
+fn nearest_name(missing: &Path) -> Option<PathBuf> {
+    // Names this alike differ by a slip: `recrod.csv` and `record.csv` have 0.97, `a.csv` and `record.csv` 0.6.
+    const ALIKE: f64 = 0.85;
+    let wanted = missing.file_name()?.to_string_lossy().into_owned();
+    let folder = missing.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let names = std::fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let likeness = |name: &String| strsim::jaro_winkler(name, &wanted);
+    let alike = names.filter(|name| likeness(name) >= ALIKE);
+    // Of equally alike names the first in the alphabet.
+    let nearest = alike.max_by(|a, b| likeness(a).total_cmp(&likeness(b)).then_with(|| b.cmp(a)))?;
+    Some(missing.with_file_name(nearest))
+}
+
 fn raw_file(path: &Path, sampling_rate_hz: Option<f64>) -> RawFile {
     RawFile {
         key: path.display().to_string(),
@@ -220,11 +266,16 @@ fn raw_file(path: &Path, sampling_rate_hz: Option<f64>) -> RawFile {
     }
 }
 
+/// Characters of a sketch's lines: what every terminal has.
+const SKETCH_WIDTH: usize = 80;
+
 /// One bar that shows the stage at work; drawn on a terminal only.
 fn stage_bar() -> ProgressBar {
     // Thousandths of a stage: finer than any terminal is wide.
     let bar = ProgressBar::new(1000);
-    if let Ok(style) = ProgressStyle::with_template("{msg:<16} {wide_bar} {percent:>3} % {elapsed}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg:<16} {wide_bar} {percent:>3} %  {elapsed} passed, {eta} left in this stage")
+    {
         bar.set_style(style);
     }
     bar
@@ -236,6 +287,7 @@ fn show_on(bar: ProgressBar) -> Arc<crate::model::control::ProgressFn> {
         let mut shown = stage_shown.lock().unwrap_or_else(PoisonError::into_inner);
         if *shown != stage {
             bar.set_message(stage.to_owned());
+            bar.reset_eta();
             stage.clone_into(&mut shown);
         }
         bar.set_position((fraction.clamp(0.0, 1.0) * 1000.0) as u64);

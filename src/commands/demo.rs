@@ -81,7 +81,7 @@ async fn show(folder: PathBuf) -> anyhow::Result<ExitCode> {
     ground.stores.statuses = Arc::new(Told { inner: ground.stores.statuses, started });
     run::work(ground, &settings, options).await?;
 
-    let results = results(&workspace, &structure_id, &analysis_id).await?;
+    let mut results = results(&workspace, &structure_id, &analysis_id).await?;
     let comparison = Comparison::new(&frame::chain().modes(), &results[1].modes, &results[2].modes);
     writeln!(io::stdout(), "\n{}\n", comparison.table())?;
     let section = Section {
@@ -90,6 +90,8 @@ async fn show(folder: PathBuf) -> anyhow::Result<ExitCode> {
         columns: comparison::COLUMNS.map(str::to_owned).into(),
         rows: comparison.rows(),
     };
+    // What a reader looks for first comes first.
+    results.reverse();
     let page = folder.join("report.html");
     write_output(&page, &report::page("Demo of the OMA worker", &[section], &results))?;
     writeln!(io::stdout(), "report: {}", page.display())?;

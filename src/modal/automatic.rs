@@ -8,7 +8,7 @@ mod survey;
 use self::describe::{ModeContext, judge_members};
 use self::survey::{REFERENCES, Survey, first_factor};
 use super::ModalError;
-use super::poles::Order;
+use super::poles::{Order, Pole};
 use super::selection::{self, Selected, Selection, Setting, Verdict};
 use super::ssi::{self, Subspace};
 use super::uncertainty::Derivatives;
@@ -18,7 +18,7 @@ use crate::model::control::Control;
 use crate::model::modes::Mode;
 use crate::model::parameters::{SsiParameters, Weighting};
 use crate::model::record::Record;
-use crate::model::result::Stabilization;
+use crate::model::result::{SpectrumSummary, Stabilization};
 
 /// Makes the record with every `factor`-th sample, behind an anti-alias filter.
 pub type Decimate<'a> = dyn Fn(&'a dyn Record, usize) -> Result<Box<dyn Record + 'a>, ModalError> + 'a;
@@ -84,6 +84,8 @@ pub struct Identified {
     pub modes: Vec<Mode>,
     /// Every pole of every level.
     pub stabilization: Stabilization,
+    /// The largest singular value of the spectra behind the rules.
+    pub spectrum: SpectrumSummary,
     /// One entry a level, the original rate first.
     pub levels: Vec<LevelReport>,
     /// The weighting that acted.
@@ -195,7 +197,15 @@ pub fn identify<'a>(
     }
     let stabilization = stabilization(&levels);
     let reports = levels.into_iter().map(|level| level.report).collect();
-    Ok(Identified { modes, stabilization, levels: reports, weighting, references: survey.references, warnings })
+    Ok(Identified {
+        modes,
+        stabilization,
+        spectrum: survey.spectrum,
+        levels: reports,
+        weighting,
+        references: survey.references,
+        warnings,
+    })
 }
 
 struct LevelTask<'a> {
@@ -356,7 +366,9 @@ fn stabilization(levels: &[Level]) -> Stabilization {
     let finite = |x: f64| x.is_finite().then_some(x);
     let mut table = Stabilization::default();
     for level in levels {
+        let mut before: Option<&Order> = None;
         for (order, verdicts) in level.orders.iter().zip(&level.selection.verdicts) {
+            let before = before.replace(order);
             for (pole, verdict) in order.poles.iter().zip(verdicts) {
                 table.level_sampling_rate_hz.push(level.sampling_rate_hz);
                 table.order.push(order.order);
@@ -366,9 +378,17 @@ fn stabilization(levels: &[Level]) -> Stabilization {
                 table.damping_ratio_std.push(pole.deviation.and_then(|d| finite(d.damping_ratio)));
                 table.mpc.push(finite(pole.mpc));
                 table.mpd.push(finite(pole.mpd));
+                table.mac.push(before.and_then(|before| mac_with_nearest(pole, before)));
                 table.verdict.push(verdict.as_str().into());
             }
         }
     }
     table
+}
+
+/// MAC with the pole of another order that is nearest in frequency.
+fn mac_with_nearest(pole: &Pole, other: &Order) -> Option<f64> {
+    let distance = |other: &&Pole| (other.frequency_hz - pole.frequency_hz).abs();
+    let nearest = other.poles.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+    Some(indicators::mac(pole.shape.as_view(), nearest.shape.as_view())).filter(|mac| mac.is_finite())
 }

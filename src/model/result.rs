@@ -1,5 +1,6 @@
 //! The result document (contract §3): what is stored, and what `analyze --output` writes.
 
+use super::geometry::Geometry;
 use super::modes::Mode;
 use super::record::Segment;
 use super::run::RunType;
@@ -44,9 +45,27 @@ pub struct AnalysisResult {
     /// Per-channel statistics and verdicts (PREPROCESSING).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_quality: Option<Vec<ChannelQuality>>,
+    /// Their time histories and spectra in small (PREPROCESSING).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_signals: Option<ChannelSignals>,
+    /// Where the channels sit; absent where nothing is known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geometry: Option<Geometry>,
     /// The cached record that the run left or used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_key: Option<String>,
+    /// The page that the worker left beside the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<StoredReport>,
+}
+
+/// A page in the bucket of the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredReport {
+    /// Its key.
+    pub key: String,
+    /// Its content's SHA-256, hexadecimal.
+    pub sha256: String,
 }
 
 /// Who computed it, from what, how long it took and what was odd.
@@ -82,6 +101,9 @@ pub struct InputFile {
 /// The record that the method saw.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataSummary {
+    /// Time of the first sample, where the files know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<jiff::Timestamp>,
     /// Hz.
     pub sampling_rate_hz: f64,
     /// Samples from first to last, gaps included.
@@ -158,6 +180,13 @@ pub struct Axis {
     pub count: usize,
 }
 
+impl Axis {
+    /// The value at an index.
+    pub fn at(&self, index: usize) -> f64 {
+        self.start + self.step * index as f64
+    }
+}
+
 /// Singular values of the one-sided spectral matrix, power units u²/Hz.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SpectrumSummary {
@@ -186,8 +215,30 @@ pub struct Stabilization {
     pub mpc: Vec<Option<f64>>,
     /// Mean phase deviation, rad.
     pub mpd: Vec<Option<f64>>,
+    /// MAC of the shape with that of the pole nearest in frequency at the order before, on the same level; `null` at a
+    /// level's lowest order.
+    #[serde(default)]
+    pub mac: Vec<Option<f64>>,
     /// `stable`: in the cluster of a mode; otherwise the rule that rejected the pole.
     pub verdict: Vec<String>,
+}
+
+/// The preprocessed channels in small: enough to look at, whatever the length of the record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChannelSignals {
+    /// Beginnings of the equal stretches into which the record is divided, s from its first sample.
+    pub time_s: Axis,
+    /// Unit of each channel; empty where it is not known.
+    #[serde(default)]
+    pub units: Vec<String>,
+    /// Smallest sample of each stretch, one array a channel; `null` where the stretch lies in a gap.
+    pub min: Vec<Vec<Option<f32>>>,
+    /// Largest sample of each stretch, likewise.
+    pub max: Vec<Vec<Option<f32>>>,
+    /// The lines of the autospectra; without any where no gap-free stretch is long enough.
+    pub frequency_hz: Axis,
+    /// One-sided power spectral density by Welch's method, u²/Hz, one array a channel.
+    pub psd: Vec<Vec<f32>>,
 }
 
 /// What PREPROCESSING found in one channel.

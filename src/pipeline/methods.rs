@@ -142,6 +142,7 @@ pub(super) fn ssi(
         result.no_modes_reason = Some(format!("none of {poles} poles is stable; each pole says why"));
     }
     result.stabilization = Some(found.stabilization);
+    result.spectrum = Some(found.spectrum);
     Ok(())
 }
 

@@ -4,6 +4,8 @@ use super::Request;
 use super::view::LiveChannels;
 use crate::compute::Backend;
 use crate::ingest::cache::Description;
+use crate::model::channel::Channel;
+use crate::model::geometry::{Geometry, Wireframe};
 use crate::model::record::Record;
 use crate::model::result::{AnalysisResult, ChannelQuality, DataSummary, Provenance, SCHEMA_VERSION};
 use jiff::Timestamp;
@@ -28,6 +30,7 @@ pub(super) fn of_record(request: &Request, record: &Description, backend: &dyn B
         parameters: json!({ "preprocessing": request.parameters.preprocessing }),
         provenance,
         data: DataSummary {
+            start: record.start,
             sampling_rate_hz: record.sampling_rate_hz,
             samples: record.samples,
             duration_s: last as f64 / record.sampling_rate_hz,
@@ -41,7 +44,23 @@ pub(super) fn of_record(request: &Request, record: &Description, backend: &dyn B
         spectrum: None,
         stabilization: None,
         channel_quality: None,
+        channel_signals: None,
+        geometry: None,
         cache_key: None,
+        report: None,
+    }
+}
+
+/// Says where the channels sit, and what of the structure's geometry cannot be drawn.
+pub(super) fn place_channels(result: &mut AnalysisResult, channels: &[Channel], wireframe: &Wireframe) {
+    result.geometry = Geometry::of(channels, wireframe);
+    let unknown = result.geometry.iter().flat_map(Geometry::unknown_labels).collect::<Vec<_>>();
+    if !unknown.is_empty() {
+        let warning = format!(
+            "geometry: no channel of the record sits at {}, its lines and surfaces are not drawn",
+            unknown.join(", ")
+        );
+        result.provenance.warnings.push(warning);
     }
 }
 

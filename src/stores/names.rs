@@ -50,6 +50,11 @@ pub fn array_key(structure_id: &Id, sha256: &str) -> String {
     format!("oma/results/v1/{structure_id}/{sha256}.parquet")
 }
 
+/// The key of a result's page in the bucket of the cache, by the SHA-256 of its content.
+pub fn report_key(structure_id: &Id, sha256: &str) -> String {
+    format!("oma/reports/v1/{structure_id}/{sha256}.html")
+}
+
 impl Names {
     /// The dead letters of the queue.
     pub fn dead(&self) -> String {

@@ -8,11 +8,14 @@ use super::work_folder::{self, WorkFolder};
 use super::{Compute, ComputedResult, Job, large_arrays};
 use crate::model::channel::Channel;
 use crate::model::control::{Cancelled, Control};
+use crate::model::geometry::Wireframe;
 use crate::model::parameters::{ParameterError, Parameters};
 use crate::model::record::RawFile;
+use crate::model::result::{AnalysisResult, StoredReport};
 use crate::pipeline::{self, Outcome, PipelineError, Request};
+use crate::report;
 use crate::stores::documents::{Id, Measure, Period, Structure, timestamp};
-use crate::stores::names::{Names, array_key, record_key};
+use crate::stores::names::{Names, array_key, record_key, report_key};
 use crate::stores::{LARGEST_RESULT, ObjectInfo, StoreError, StoreResult, Stores};
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -112,6 +115,7 @@ pub struct Execute {
     work: PathBuf,
     retry: Retry,
     memory_limit_mib: Option<u64>,
+    reports: bool,
 }
 
 impl Execute {
@@ -123,12 +127,17 @@ impl Execute {
         let spool = Spool::new(data_path, spool_limit);
         let work = data_path.join("work");
         work_folder::sweep(&work);
-        Execute { stores, names, string_paths, spool, work, retry, memory_limit_mib: None }
+        Execute { stores, names, string_paths, spool, work, retry, memory_limit_mib: None, reports: false }
     }
 
     /// The same with a limit for what the matrices of a run may take (`OMA_MEMORY_LIMIT_MIB`).
     pub fn with_memory_limit(self, mib: Option<u64>) -> Execute {
         Execute { memory_limit_mib: mib, ..self }
+    }
+
+    /// The same, leaving a page beside each result where `reports` (`OMA_REPORTS`).
+    pub fn with_reports(self, reports: bool) -> Execute {
+        Execute { reports, ..self }
     }
 
     async fn execute(&self, job: Job, control: Control) -> Result<ComputedResult, ExecuteError> {
@@ -143,15 +152,17 @@ impl Execute {
             let channels = self.channels(&structure).await?;
             control.progress("inputs", 0.6);
             let inputs = inputs::find(self, &structure, &channels, (period_start, period_end), &control).await?;
-            Ok((channels, inputs))
+            Ok((structure, channels, inputs))
         };
-        let (channels, inputs) = unless_stopped(&control, find).await?;
+        let (structure, channels, inputs) = unless_stopped(&control, find).await?;
+        let (wireframe, unread) = wireframe(&structure);
         let request = Request {
             run_type: job.run_type,
             analysis_id: Some(job.key.analysis_id.to_string()),
             parameters,
             files: Vec::new(),
             channels,
+            wireframe,
             selected_channels: names(body, "channels")?,
             reference_channels: names(body, "reference_channels")?,
             period_start,
@@ -162,6 +173,10 @@ impl Execute {
         let mut result = outcome.result;
         result.analysis_id = Some(job.key.analysis_id.to_string());
         result.cache_key = cache_key;
+        result.provenance.warnings.extend(unread);
+        if self.reports {
+            result.report = Some(self.keep_report(&result, &job.key.structure_id, &control).await?);
+        }
         for (stage, seconds) in &result.provenance.seconds {
             metrics::histogram!("oma_stage_seconds", "stage" => stage.clone()).record(*seconds);
         }
@@ -173,6 +188,30 @@ impl Execute {
         Ok(ComputedResult { document })
     }
 
+    /// Puts the result's page beside it, before the document names it.
+    async fn keep_report(
+        &self,
+        result: &AnalysisResult,
+        structure_id: &Id,
+        control: &Control,
+    ) -> Result<StoredReport, ExecuteError> {
+        let page = report::page(report::TITLE, &[], std::slice::from_ref(result));
+        let sha256 = sha256(page.as_bytes());
+        let key = report_key(structure_id, &sha256);
+        self.keep(&key, page.as_bytes(), control).await?;
+        Ok(StoredReport { key, sha256 })
+    }
+
+    /// Puts an object that a result names into the bucket of the cache.
+    async fn keep(&self, key: &str, content: &[u8], control: &Control) -> Result<(), ExecuteError> {
+        let folder = self.work_folder()?;
+        let path = folder.path().join("object");
+        let local = |source| ExecuteError::Local { path: path.display().to_string(), source };
+        std::fs::write(&path, content).map_err(local)?;
+        let put = async { Ok(self.put(&self.names.cache_bucket, key, &path).await?) };
+        unless_stopped(control, put).await.map(drop)
+    }
+
     /// Puts what the document has no room for beside it, before the document names it.
     async fn keep_large_arrays(
         &self,
@@ -182,13 +221,8 @@ impl Execute {
     ) -> Result<(), ExecuteError> {
         let key = |sha256: &str| array_key(structure_id, sha256);
         let taken = large_arrays::take_out(document, LARGEST_RESULT, key);
-        let folder = self.work_folder()?;
-        let path = folder.path().join("array.parquet");
         for array in taken.map_err(|error| ExecuteError::Encode(error.into()))? {
-            let local = |source| ExecuteError::Local { path: path.display().to_string(), source };
-            std::fs::write(&path, &array.content).map_err(local)?;
-            let put = async { Ok(self.put(&self.names.cache_bucket, &array.key, &path).await?) };
-            unless_stopped(control, put).await?;
+            self.keep(&array.key, &array.content, control).await?;
         }
         Ok(())
     }
@@ -442,6 +476,17 @@ async fn unless_stopped<T>(
         biased;
         done = work => done,
         () = control.token().cancelled() => Err(Cancelled.into()),
+    }
+}
+
+/// What the structure's document says of its geometry; a warning where that cannot be read.
+fn wireframe(structure: &Structure) -> (Wireframe, Option<String>) {
+    if structure.geometry.is_null() {
+        return (Wireframe::default(), None);
+    }
+    match serde_json::from_value(structure.geometry.clone()) {
+        Ok(wireframe) => (wireframe, None),
+        Err(error) => (Wireframe::default(), Some(format!("the structure's geometry cannot be read: {error}"))),
     }
 }
 

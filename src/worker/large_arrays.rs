@@ -13,17 +13,12 @@
 //! where a number is a DOUBLE, anything else a text, and null is null.
 
 use super::execute::sha256;
+use crate::export::{self, Columns};
 use crate::stores::documents::bson_size;
-use parquet::basic::{Compression, LogicalType, Repetition, Type as PhysicalType, ZstdLevel};
-use parquet::data_type::{ByteArray, ByteArrayType, DoubleType};
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
-use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
-use parquet::schema::types::Type;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// Numbers that an array of a result document holds at most (contract §3).
 const INLINE_NUMBERS: usize = 64 * 1024;
@@ -57,7 +52,7 @@ pub(super) fn take_out(
         if table.numbers() <= INLINE_NUMBERS && (size <= room || bytes < SMALLEST) {
             continue;
         }
-        let content = table.to_parquet()?;
+        let content = export::parquet(&table.columns)?;
         let sha256 = sha256(&content);
         let key = key(&sha256);
         *array = json!({"key": key, "sha256": sha256, "shape": table.shape});
@@ -80,7 +75,7 @@ fn find<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Value>) {
 /// An array as columns of one length, `None` where a row has no such field.
 struct Table<'a> {
     shape: Vec<usize>,
-    columns: Vec<(String, Vec<Option<&'a Value>>)>,
+    columns: Columns<'a>,
 }
 
 impl<'a> Table<'a> {
@@ -114,50 +109,6 @@ impl<'a> Table<'a> {
         let cells = self.columns.iter().flat_map(|(_, cells)| cells);
         cells.filter(|cell| cell.is_some_and(Value::is_number)).count()
     }
-
-    fn to_parquet(&self) -> Result<Vec<u8>, ParquetError> {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_created_by(concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).into())
-            .build();
-        let fields = self.columns.iter().map(|(name, cells)| {
-            let field = match is_numeric(cells) {
-                true => Type::primitive_type_builder(name, PhysicalType::DOUBLE),
-                false => Type::primitive_type_builder(name, PhysicalType::BYTE_ARRAY)
-                    .with_logical_type(Some(LogicalType::String)),
-            };
-            Ok(Arc::new(field.with_repetition(Repetition::OPTIONAL).build()?))
-        });
-        let fields = fields.collect::<Result<Vec<_>, ParquetError>>()?;
-        let schema = Arc::new(Type::group_type_builder("array").with_fields(fields).build()?);
-        let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties))?;
-        let mut group = writer.next_row_group()?;
-        for (_, cells) in &self.columns {
-            if let Some(column) = group.next_column()? {
-                write(column, cells)?;
-            }
-        }
-        group.close()?;
-        writer.into_inner()
-    }
-}
-
-fn is_numeric(cells: &[Option<&Value>]) -> bool {
-    cells.iter().flatten().all(|cell| cell.is_number() || cell.is_null())
-}
-
-fn write(mut column: SerializedColumnWriter<'_>, cells: &[Option<&Value>]) -> Result<(), ParquetError> {
-    let present: Vec<Option<&Value>> = cells.iter().map(|cell| cell.filter(|cell| !cell.is_null())).collect();
-    let levels: Vec<i16> = present.iter().map(|cell| i16::from(cell.is_some())).collect();
-    if is_numeric(cells) {
-        let numbers: Vec<f64> = present.iter().flatten().filter_map(|cell| cell.as_f64()).collect();
-        column.typed::<DoubleType>().write_batch(&numbers, Some(&levels), None)?;
-    } else {
-        let text = |cell: &&Value| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
-        let texts: Vec<ByteArray> = present.iter().flatten().map(|cell| text(cell).as_str().into()).collect();
-        column.typed::<ByteArrayType>().write_batch(&texts, Some(&levels), None)?;
-    }
-    column.close()
 }
 
 #[cfg(test)]

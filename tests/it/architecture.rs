@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, and for each the rooms below it: those whose words it may use.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("guide", &[]),
     ("model", &[]),
     ("simulate", &["model"]),
     ("compute", &["model"]),
@@ -14,8 +15,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("modal", &["model", "compute"]),
     ("pipeline", &["model", "compute", "ingest", "preprocess", "modal"]),
     ("stores", &["model"]),
-    ("report", &["model"]),
-    ("worker", &["model", "compute", "ingest", "preprocess", "modal", "pipeline", "stores", "report"]),
+    ("report", &["model", "modal"]),
+    ("export", &["model"]),
+    ("worker", &["model", "compute", "ingest", "preprocess", "modal", "pipeline", "stores", "report", "export"]),
     ("http", &["stores", "worker"]),
     ("systemd", &["worker"]),
     // A setting becomes the type of whoever obeys it.

@@ -111,7 +111,10 @@ mod files {
 
     #[test]
     fn a_missing_file_is_named() {
-        Shell::new().fails("analyze gone.csv --method fdd --fs 100", 1, &["gone.csv", "no such file"]);
+        let shell = Shell::new().file("record-1.csv", record(300));
+        shell.fails("analyze gone.csv --method fdd --fs 100", 1, &["gone.csv", "no such file"]);
+        assert!(!shell.run("analyze gone.csv --method fdd").stderr.contains("did you mean"));
+        shell.fails("analyze ./recrod-1.csv --method fdd", 1, &["no such file", "did you mean ./record-1.csv?"]);
     }
 
     #[test]
@@ -219,6 +222,53 @@ mod parameters {
     }
 }
 
+mod results {
+    use super::*;
+
+    #[test]
+    fn a_record_leaves_table_sketch_page_document_and_export() {
+        let shell = Shell::new().file("r.csv", record(4000));
+        let line = "analyze r.csv --method fdd --fs 100 --output r.json --report r.html --export out";
+        let ended = shell.run(line);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert!(ended.stdout.contains("first singular value") && ended.stdout.contains("50.0 Hz"), "{}", ended.stdout);
+        assert!(!ended.stdout.contains('\u{1b}'), "a file is coloured");
+        assert!(ended.stdout.lines().all(|line| line.chars().count() <= 100));
+        let page = fs::read_to_string(shell.path().join("r.html")).unwrap();
+        for part in ["Modes by fdd", "Record and channels", "Time history"] {
+            assert!(page.contains(part), "{part} is missing on the page");
+        }
+        assert!(shell.path().join("out/spectra.npy").is_file());
+
+        // The page of the document shows what the page of the analysis shows of the modes.
+        let again = shell.run("report r.json --title Bridge --export again");
+        assert_eq!((again.code, again.stdout.as_str()), (0, ""), "{}", again.stderr);
+        let page = fs::read_to_string(shell.path().join("r.html")).unwrap();
+        assert!(page.contains("<h1>Bridge</h1>") && page.contains("Modes by fdd") && !page.contains("Time history"));
+        let content = |folder: &str| fs::read(shell.path().join(folder).join("spectra.npy")).unwrap();
+        assert_eq!(content("out"), content("again"));
+    }
+
+    #[test]
+    fn what_is_no_result_is_said_with_what_is_wrong() {
+        let shell = Shell::new().file("a.json", "{").file("b.json", r#"{"type": "SSI"}"#);
+        shell.fails("report gone.json", 1, &["gone.json", "no such file"]);
+        shell.fails("report a.json", 2, &["a.json", "no JSON", "line 1"]);
+        shell.fails("report b.json", 2, &["b.json", "no result", "analyze --output", "schema_version"]);
+    }
+
+    #[test]
+    fn parts_that_lie_as_objects_are_left_out_and_said() {
+        let mut document: serde_json::Value = serde_json::from_str(include_str!("../wire/v1/fdd.json")).unwrap();
+        let object = serde_json::json!({"key": "oma/results/v1/a/b.parquet", "sha256": "b", "shape": [3, 8193]});
+        document["spectrum"]["singular_values"] = object;
+        let shell = Shell::new().file("r.json", document.to_string());
+        let ended = shell.run("report r.json --output -");
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert!(ended.stdout.contains("spectrum is left out: it lies in the object oma/results/v1/a/b.parquet"));
+    }
+}
+
 mod usage {
     use super::*;
 
@@ -247,12 +297,26 @@ mod usage {
 
     #[test]
     fn help_teaches_on_standard_output() {
-        for command in ["", "run", "demo", "analyze", "seed", "enqueue", "abort", "status", "check"] {
+        for command in
+            ["", "run", "demo", "analyze", "report", "seed", "enqueue", "abort", "status", "check", "completions"]
+        {
             let ended = Shell::new().run(&format!("{command} --help"));
             assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{command}");
             assert!(ended.stdout.contains("Example"), "{command} --help shows no example");
             assert!(!ended.stdout.contains('\u{1b}'), "{command} --help is coloured");
         }
+    }
+
+    #[test]
+    fn each_shell_gets_its_completions() {
+        for (shell, part) in
+            [("bash", "complete -F"), ("zsh", "#compdef oma-worker"), ("fish", "complete -c oma-worker")]
+        {
+            let ended = Shell::new().run(&format!("completions {shell}"));
+            assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+            assert!(ended.stdout.contains(part) && ended.stdout.contains("ssi-cov"), "{shell}");
+        }
+        Shell::new().fails("completions bsh", 2, &["bsh", "bash"]);
     }
 
     #[test]

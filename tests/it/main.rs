@@ -20,6 +20,7 @@ mod deploy; // what deploy/ says of the worker
 mod dialects; // every dialect of text, each with every other
 mod disk; // a full disk
 mod efdd; // damping from spectra
+mod export; // results for other programs, read back
 mod faults; // one fault at a time: shutdown, panics, standstill, poison
 mod field_records; // measured records as loggers leave them
 mod formats; // raw files that are no text: Parquet tables and universal files
@@ -33,7 +34,7 @@ mod preprocess; // calibrate, detrend, filter, decimate; decimated views
 mod processes; // two real worker processes, kill -9 at random moments
 mod protocol; // the write protocol under every fault that there is, on a paused clock
 mod reference; // CPU sums and SSI against textbook forms and against other packages' figures
-mod report; // the page
+mod report; // the page, in a real browser
 mod server_faults; // real servers and workers that die or stand still
 mod settings; // `check` with one thing wrong at a time; secrets
 mod systemd; // what systemd is told

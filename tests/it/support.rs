@@ -1,5 +1,7 @@
 //! What several test modules share.
 
+/// Chromium.
+pub(crate) mod browser;
 /// A worker's view of the stores in which calls fail, hang, and processes die.
 pub(crate) mod flaky;
 /// The Cramér–Rao bounds of a chain's modes.

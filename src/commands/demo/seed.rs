@@ -3,6 +3,7 @@
 use super::super::{block_on, queue};
 use super::frame;
 use crate::config::{LogArgs, ServerArgs, WorkerArgs};
+use crate::model::geometry::Wireframe;
 use crate::model::run::RunType;
 use crate::stores::Objects;
 use crate::stores::documents::Id;
@@ -86,7 +87,9 @@ pub(in crate::commands) async fn seed(
     names: &Names,
     owner: &Owner,
 ) -> anyhow::Result<Seeded> {
-    let lines: Vec<[String; 2]> = (1..frame::STOREYS).map(|s| [s.to_string(), (s + 1).to_string()]).collect();
+    let node = |storey: usize| if storey == 0 { "ground".to_owned() } else { storey.to_string() };
+    let lines: Vec<[String; 2]> = (0..frame::STOREYS).map(|s| [node(s), node(s + 1)]).collect();
+    let wireframe = Wireframe { points: [(node(0), [0.0; 3])].into(), lines, surfaces: Vec::new() };
     let structure = platform
         .add_structure(&NewStructure {
             id: None,
@@ -94,7 +97,7 @@ pub(in crate::commands) async fn seed(
             name: "shear frame".into(),
             tenant_id: owner.tenant_id,
             tenant_name: "demo".into(),
-            geometry: json!({"unit": "m", "lines": lines, "surfaces": []}),
+            geometry: serde_json::to_value(wireframe)?,
             channels: (1..=frame::STOREYS).map(frame::channel).collect(),
         })
         .await?;

@@ -7,6 +7,7 @@ use crate::modal::{ModalError, spectrum};
 use crate::model::control::Control;
 use crate::model::parameters::{SsiParameters, Weighting};
 use crate::model::record::Record;
+use crate::model::result::{Axis, SpectrumSummary};
 use nalgebra::{Complex, DMatrix};
 
 type C64 = Complex<f64>;
@@ -19,6 +20,7 @@ pub(super) struct Survey {
     pub(super) lowest_hz: f64,
     pub(super) highest_hz: f64,
     pub(super) references: Vec<usize>,
+    pub(super) spectrum: SpectrumSummary,
     pub(super) warnings: Vec<String>,
 }
 
@@ -55,6 +57,10 @@ impl Survey {
             lowest_hz: lowest.unwrap_or(nyquist / FEWEST_BLOCK_ROWS as f64),
             highest_hz: fdd::highest_signal_hz(&first, spectra.line_hz),
             references,
+            spectrum: SpectrumSummary {
+                frequency_hz: Axis { start: 0.0, step: spectra.line_hz, count: first.len() },
+                singular_values: vec![first],
+            },
             warnings,
         })
     }

@@ -1,0 +1,277 @@
+//! The parts of the page that belong to one result, and what lies between two.
+
+use super::figures::{self, Figure};
+use super::table::{MODE_COLUMNS, mode_row, summary};
+use super::wireframe::View;
+use crate::model::result::{AnalysisResult, ChannelQuality, Provenance, Stabilization};
+use maud::{Markup, html};
+use serde_json::{Map, Value, json};
+
+/// What the page's script draws: plots as they stand, and what a reader chooses from.
+#[derive(Default)]
+pub(super) struct Plots {
+    figures: Map<String, Value>,
+    shapes: Map<String, Value>,
+    signals: Map<String, Value>,
+}
+
+impl Plots {
+    pub(super) fn into_json(self) -> Value {
+        json!({"figures": self.figures, "shapes": self.shapes, "signals": self.signals})
+    }
+
+    /// An id that nothing on the page has yet.
+    fn id(&self, kind: &str) -> String {
+        format!("{kind}-{}", self.figures.len() + self.shapes.len() + self.signals.len())
+    }
+
+    fn figure(&mut self, figure: Figure) -> Markup {
+        let id = self.id("figure");
+        let markup = plot(&id, figure.title, &figure.description, "");
+        self.figures.insert(id, figure.plot);
+        markup
+    }
+}
+
+/// Warnings that are shown at once; more are behind a line.
+const SHOWN_WARNINGS: usize = 6;
+
+/// Heading and content of one result.
+///
+/// `told`: warnings that the page tells elsewhere.
+pub(super) fn of(result: &AnalysisResult, told: &[String], plots: &mut Plots) -> (String, Markup) {
+    let heading = match result.channel_quality {
+        Some(_) => "Record and channels".to_owned(),
+        None => format!("Modes by {}", result.method),
+    };
+    let is_new = |warning: &&String| result.channel_quality.is_some() || !told.contains(warning);
+    let own: Vec<String> = result.provenance.warnings.iter().filter(is_new).cloned().collect();
+    let content = html! {
+        p { (summary(result)) @if let Some(start) = result.data.start { ", from " (start) } }
+        (warnings(&own))
+        @if let Some(reason) = &result.no_modes_reason { p { "No modes: " (reason) } }
+        @if !result.modes.is_empty() { (modes(result, plots)) }
+        @if let Some(figure) = figures::spectrum(result) { (plots.figure(figure)) }
+        @if let Some(figure) = figures::stabilization(result) { (plots.figure(figure)) }
+        @if let Some(poles) = &result.stabilization { (verdicts(poles)) }
+        @if let Some(figure) = figures::mac_matrix(result, result) { (plots.figure(figure)) }
+        @if let Some(channels) = &result.channel_quality { (quality(result, channels, plots)) }
+        (details("Effective parameters", html! { pre { (pretty(&result.parameters)) } }))
+        (details("Provenance", provenance(result, &result.provenance)))
+    };
+    (heading, content)
+}
+
+/// How alike the modes of two methods are.
+pub(super) fn between(results: &[AnalysisResult], plots: &mut Plots) -> Option<Markup> {
+    let mut with_modes = results.iter().filter(|result| !result.modes.is_empty());
+    let (first, second) = (with_modes.next()?, with_modes.next()?);
+    let figure = figures::mac_matrix(first, second)?;
+    Some(html! { section { h2 { "Modes by " (first.method) " and by " (second.method) } (plots.figure(figure)) } })
+}
+
+/// A table of text.
+pub(super) fn table<'a>(columns: impl Iterator<Item = &'a str>, rows: &[Vec<String>]) -> Markup {
+    html! {
+        div class="wide" tabindex="0" role="group" aria-label="table" {
+            table {
+                thead { tr { @for column in columns { th scope="col" { (column) } } } }
+                tbody { @for row in rows { tr { @for cell in row { td { (cell) } } } } }
+            }
+        }
+    }
+}
+
+/// The place of a plot, with what a reader who does not see it should know.
+fn plot(id: &str, title: &str, description: &str, class: &str) -> Markup {
+    html! {
+        figure {
+            figcaption { h3 { (title) } p id={ (id) "-text" } { (description) "." } }
+            div id=(id) class={ "plot " (class) } tabindex="0" role="group" aria-label=(title)
+                aria-describedby={ (id) "-text keys" } {}
+        }
+    }
+}
+
+fn details(title: &str, content: Markup) -> Markup {
+    html! { details { summary { (title) } (content) } }
+}
+
+fn warnings(warnings: &[String]) -> Markup {
+    let (shown, others) = warnings.split_at(warnings.len().min(SHOWN_WARNINGS));
+    let list = |warnings: &[String]| html! { ul class="warnings" { @for warning in warnings { li { (warning) } } } };
+    html! {
+        @if !shown.is_empty() { (list(shown)) }
+        @if !others.is_empty() { (details(&format!("{} more warnings", others.len()), list(others))) }
+    }
+}
+
+fn modes(result: &AnalysisResult, plots: &mut Plots) -> Markup {
+    let cells: Vec<Vec<String>> = result.modes.iter().enumerate().map(|(k, m)| mode_row(k + 1, m)).collect();
+    let view = View::of(result);
+    let id = plots.id("shapes");
+    let names = figures::mode_names(&result.modes);
+    let shapes = figures::shapes(result, &view);
+    let markup = html! {
+        (table(MODE_COLUMNS.into_iter(), &cells))
+        // Too wide for paper.
+        details class="screen" { summary { "Everything known of each mode" } (known(result)) }
+        h3 { "Mode shapes" }
+        @if !view.structure.is_placed {
+            p { "No places of the channels are known: they stand in a row, in their order, each looking upwards." }
+        }
+        div class="thumbnails" role="group" aria-label="Modes" {
+            @for (k, name) in names.iter().enumerate() {
+                button type="button" data-shapes=(id) data-mode=(k) aria-pressed=(k == 0) {
+                    (view.picture(k))
+                    span { (name) }
+                }
+            }
+        }
+        div class="controls" {
+            label { "Mode " select id={ (id) "-mode" } { @for (k, name) in names.iter().enumerate() { option value=(k) { (name) } } } }
+            button type="button" id={ (id) "-play" } { "Pause" }
+            label { "Amplitude " input id={ (id) "-amplitude" } type="range" min="0" max="3" step="0.1" value="1"; }
+        }
+        div class="pair" {
+            (plot(&format!("{id}-space"), "Shape in space", "The chosen mode moving about the structure at rest, drawn grey; arrows are the channels' directions", "tall"))
+            (plot(&format!("{id}-phase"), "Complexity", "Modulus and phase of each component of the chosen mode: of a real mode all lie on one line", "tall"))
+        }
+    };
+    if let Some(shapes) = shapes {
+        plots.shapes.insert(id, shapes);
+    }
+    markup
+}
+
+/// Every number of every mode, by the names of the result document.
+fn known(result: &AnalysisResult) -> Markup {
+    let documents: Vec<Map<String, Value>> = result
+        .modes
+        .iter()
+        .filter_map(|mode| match serde_json::to_value(mode) {
+            Ok(Value::Object(fields)) => Some(fields),
+            _ => None,
+        })
+        .collect();
+    let is_plain = |value: &Value| !value.is_object() && !value.is_array();
+    let mut names: Vec<&String> = documents
+        .iter()
+        .flatten()
+        .filter(|(_, value)| is_plain(value) && !value.is_null())
+        .map(|(name, _)| name)
+        .collect();
+    names.sort();
+    names.dedup();
+    let cell = |document: &Map<String, Value>, name: &String| match document.get(name) {
+        None | Some(Value::Null) => "–".to_owned(),
+        Some(Value::Number(number)) => number.as_f64().map_or(number.to_string(), significant),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    };
+    let rows: Vec<Vec<String>> = documents
+        .iter()
+        .enumerate()
+        .map(|(k, document)| {
+            std::iter::once((k + 1).to_string()).chain(names.iter().map(|name| cell(document, name))).collect()
+        })
+        .collect();
+    table(std::iter::once("mode").chain(names.iter().map(|name| name.as_str())), &rows)
+}
+
+/// Six significant digits.
+fn significant(value: f64) -> String {
+    format!("{value:.5e}").parse::<f64>().map_or_else(|_| value.to_string(), |rounded| rounded.to_string())
+}
+
+fn verdicts(poles: &Stabilization) -> Markup {
+    let counts = figures::verdict_counts(poles);
+    let row = |(verdict, count): &(&str, usize)| {
+        vec![(*verdict).to_owned(), count.to_string(), figures::meaning(verdict).to_owned()]
+    };
+    let rows: Vec<Vec<String>> = counts.iter().map(row).collect();
+    details(
+        &format!("What became of the {} poles", poles.verdict.len()),
+        table(["verdict", "poles", "meaning"].into_iter(), &rows),
+    )
+}
+
+fn quality(result: &AnalysisResult, channels: &[ChannelQuality], plots: &mut Plots) -> Markup {
+    let number = |v: f64| format!("{v:.3e}");
+    let two = |value: Option<f64>| value.map_or("–".into(), |v| format!("{v:.2}"));
+    let percent = |part: f64| format!("{:.2}", 100.0 * part);
+    let row = |c: &ChannelQuality| {
+        vec![
+            c.channel.clone(),
+            c.verdict.clone(),
+            percent(c.coverage),
+            number(c.mean),
+            number(c.rms),
+            number(c.min),
+            number(c.max),
+            two(c.kurtosis),
+            two(c.drift),
+            two(c.noise_to_peers),
+            percent(c.stuck_fraction),
+            percent(c.clipped_fraction),
+            c.spike_fraction.map_or("–".into(), percent),
+        ]
+    };
+    let rows: Vec<Vec<String>> = channels.iter().map(row).collect();
+    let columns = [
+        "channel",
+        "verdict",
+        "coverage, %",
+        "mean",
+        "RMS",
+        "smallest",
+        "largest",
+        "kurtosis",
+        "drift, σ",
+        "noise / peers",
+        "stuck, %",
+        "clipped, %",
+        "spikes, %",
+    ];
+    let id = plots.id("signals");
+    let signals = figures::signals(result);
+    let markup = html! {
+        (table(columns.into_iter(), &rows))
+        @if signals.is_some() {
+            div class="controls" {
+                label {
+                    "Channel "
+                    select id={ (id) "-channel" } { @for (k, name) in result.data.channels.iter().enumerate() { option value=(k) { (name) } } }
+                }
+            }
+            (plot(&id, "Time history and spectrum", "Smallest and largest sample of each stretch of the chosen channel over time, gaps shaded, and its power spectral density", "tall"))
+        }
+    };
+    if let Some(signals) = signals {
+        plots.signals.insert(id, signals);
+    }
+    markup
+}
+
+fn provenance(result: &AnalysisResult, provenance: &Provenance) -> Markup {
+    let inputs: Vec<Vec<String>> =
+        provenance.inputs.iter().map(|i| vec![i.key.clone(), i.samples.to_string(), i.sha256.clone()]).collect();
+    let seconds: Vec<Vec<String>> =
+        provenance.seconds.iter().map(|(stage, s)| vec![stage.clone(), format!("{s:.3}")]).collect();
+    html! {
+        p {
+            "oma-worker " (provenance.worker_version) ", backend " (provenance.backend)
+            @if let Some(adapter) = &provenance.adapter { " (" (adapter) ")" }
+            @if let Some(reason) = &provenance.fallback_reason { ", because " (reason) }
+            ", " (result.created_at)
+            @if let Some(id) = &result.analysis_id { ", analysis " code { (id) } }
+            @if let Some(key) = &result.cache_key { ", record " code { (key) } }
+        }
+        (table(["input", "samples", "SHA-256"].into_iter(), &inputs))
+        (table(["stage", "seconds"].into_iter(), &seconds))
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
+}
