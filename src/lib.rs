@@ -16,7 +16,7 @@
 //!  servers           │                       report: tables and the HTML page
 //!                ingest → preprocess → modal         bytes → blocks → blocks → modes (synchronous, no stores, no tokio)
 //!                    └──────┬──────────┘
-//!                        compute                     trait Backend: cross-spectra, lag products
+//!                        compute                     trait Backend: cross-spectra, lag products; cpu | gpu (shaders/)
 //!                           │
 //!                         model                      words that everyone shares, no I/O
 //! ```

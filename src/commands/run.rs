@@ -169,7 +169,8 @@ pub(super) async fn work(ground: Ground, settings: &Settings, options: WorkerOpt
     let Ground { stores, names, data_path, heart, waiting, .. } = ground;
     std::fs::create_dir_all(&data_path).with_context(|| format!("DATA_PATH: {}", data_path.display()))?;
     let execute = Execute::new(stores.clone(), names, &data_path, SPOOL_LIMIT, settings.string_paths)
-        .with_memory_limit(settings.memory_limit_mib);
+        .with_memory_limit(settings.memory_limit_mib)
+        .with_backends(super::backends(&settings.backend)?);
     let shutdown = Shutdown::on_signals().context("the process cannot be told of signals")?;
     let queue = stores.queue.clone();
     let worker = Worker::new(stores, heart, options, Arc::new(execute));

@@ -5,6 +5,7 @@ use super::inputs::{self, Input, Source};
 use super::retry::{Retry, bounded, mongodb, mysql, s3};
 use super::spool::Spool;
 use super::{Compute, ComputedResult, Job, large_arrays};
+use crate::compute::select::Backends;
 use crate::model::channel::Channel;
 use crate::model::control::{Cancelled, Control};
 use crate::model::parameters::{ParameterError, Parameters};
@@ -103,6 +104,7 @@ pub struct Execute {
     work: PathBuf,
     retry: Retry,
     memory_limit_mib: Option<u64>,
+    backends: Arc<Backends>,
 }
 
 impl Execute {
@@ -113,12 +115,17 @@ impl Execute {
         let retry = Retry::new(None, defaults.call_timeout, defaults.patience);
         let spool = Spool::new(data_path, spool_limit);
         let work = data_path.join("work");
-        Execute { stores, names, string_paths, spool, work, retry, memory_limit_mib: None }
+        Execute { stores, names, string_paths, spool, work, retry, memory_limit_mib: None, backends: Backends::cpu() }
     }
 
     /// The same with a limit for what the matrices of a run may take (`OMA_MEMORY_LIMIT_MIB`).
     pub fn with_memory_limit(self, mib: Option<u64>) -> Execute {
         Execute { memory_limit_mib: mib, ..self }
+    }
+
+    /// The same on other backends than the CPU.
+    pub fn with_backends(self, backends: Arc<Backends>) -> Execute {
+        Execute { backends, ..self }
     }
 
     async fn execute(&self, job: Job, control: Control) -> Result<ComputedResult, ExecuteError> {
@@ -144,6 +151,7 @@ impl Execute {
             reference_channels: names(body, "reference_channels")?,
             period_start,
             period_end,
+            backends: self.backends.clone(),
         };
         let cache_key = cache_key(&job, &request, &inputs);
         let (outcome, cache_key) = self.compute_cached(request, &inputs, &cache_key, &control).await?;
@@ -153,7 +161,10 @@ impl Execute {
         for (stage, seconds) in &result.provenance.seconds {
             metrics::histogram!("oma_stage_seconds", "stage" => stage.clone()).record(*seconds);
         }
-        let fallback = if result.provenance.fallback_reason.is_some() { "yes" } else { "no" };
+        // No GPU at all is no fallback, only one that was taken and did not do everything.
+        let provenance = &result.provenance;
+        let is_fallback = provenance.adapter.is_some() && provenance.fallback_reason.is_some();
+        let fallback = if is_fallback { "yes" } else { "no" };
         let backend = result.provenance.backend.clone();
         metrics::counter!("oma_backend_runs_total", "backend" => backend, "fallback" => fallback).increment(1);
         let mut document = serde_json::to_value(result).map_err(|error| ExecuteError::Encode(error.into()))?;

@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("worker", &["model", "compute", "ingest", "preprocess", "modal", "pipeline", "stores", "report"]),
     ("http", &["stores", "worker"]),
     // A setting becomes the type of whoever obeys it.
-    ("config", &["stores"]),
+    ("config", &["compute", "stores"]),
     ("telemetry", &["config"]),
 ];
 
