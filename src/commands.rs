@@ -17,7 +17,8 @@ mod report;
 
 mod run;
 
-use crate::config::{self, Faults, LogArgs};
+use crate::compute::select::Backends;
+use crate::config::{self, BackendSettings, Faults, LogArgs};
 use crate::export;
 use crate::model::result::AnalysisResult;
 use crate::telemetry;
@@ -27,6 +28,7 @@ use clap::{Parser, Subcommand};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -87,6 +89,13 @@ struct Usage(String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Hung(String);
+
+/// The backends that the settings name.
+fn backends(settings: &BackendSettings) -> anyhow::Result<Arc<Backends>> {
+    let backends = Backends::new(settings.choice, settings.adapter.clone());
+    backends.check().map_err(|reason| Usage(format!("OMA_BACKEND (--backend) is gpu, but {reason}")))?;
+    Ok(backends)
+}
 
 /// Parses the arguments, does what they say and returns the exit code.
 pub fn main() -> ExitCode {

@@ -5,7 +5,19 @@
 
 pub mod cpu;
 
+pub mod gpu;
+
+pub mod select;
+
 mod accumulate;
+
+mod edges;
+
+mod fallback;
+
+mod spectral_sums;
+
+pub(crate) use spectral_sums::{SpectralSums, hann};
 
 use crate::model::record::{Block, Segment};
 use nalgebra::{Complex, DMatrix};
@@ -25,6 +37,18 @@ pub enum ComputeError {
         /// What it needs.
         needed: u64,
     },
+    /// A device failed, and the caller did not go back to where [`Place`] asked it to.
+    #[error("GPU: {0}")]
+    Device(String),
+}
+
+/// A sample of the record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Index of its segment.
+    pub segment: usize,
+    /// Its position in that segment.
+    pub start: u64,
 }
 
 /// Welch's averaged cross-periodograms.
@@ -59,6 +83,13 @@ pub trait CrossSpectra: Send {
     /// Takes the next block of the record.
     fn push(&mut self, block: &Block);
 
+    /// To be asked after every block, and once more after the last one (`at_end`): a place from which the record has to
+    /// be pushed again, because a device failed and took with it what it had summed since; then it goes on on the CPU.
+    fn rewind(&mut self, at_end: bool) -> Option<Place> {
+        let _ = at_end;
+        None
+    }
+
     /// The averages.
     ///
     /// # Errors
@@ -79,6 +110,15 @@ pub struct LagPlan {
     pub blocks: usize,
     /// The record's gap-free stretches.
     pub segments: Vec<Segment>,
+}
+
+impl LagPlan {
+    /// First reference sample of block `k`, counted over the valid samples of the record.
+    pub(crate) fn block_start(&self, k: usize) -> u64 {
+        let total: u64 = self.segments.iter().map(|s| s.samples).sum();
+        // u128: a month at 10 kHz times 50 blocks still fits, but nobody should have to check.
+        (u128::from(total) * k as u128 / self.blocks as u128) as u64
+    }
 }
 
 /// Sums over one block of the record.
@@ -117,6 +157,13 @@ pub struct LagProducts {
 pub trait LagAccumulator: Send {
     /// Takes the next block of the record.
     fn push(&mut self, block: &Block);
+
+    /// To be asked after every block, and once more after the last one (`at_end`): a place from which the record has to
+    /// be pushed again, because a device failed and took with it what it had summed since; then it goes on on the CPU.
+    fn rewind(&mut self, at_end: bool) -> Option<Place> {
+        let _ = at_end;
+        None
+    }
 
     /// The sums.
     ///

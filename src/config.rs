@@ -7,6 +7,7 @@ mod servers;
 
 pub use servers::ServerArgs;
 
+use crate::compute::select::Choice;
 use crate::stores::servers::ServerSettings;
 use std::fmt;
 use std::net::SocketAddr;
@@ -117,27 +118,42 @@ pub struct BackendArgs {
     /// Where to compute: auto, cpu or gpu
     #[arg(long, env = "OMA_BACKEND", default_value = default::BACKEND, value_name = "BACKEND", hide_env_values = true)]
     backend: String,
+    /// Which GPU: a part of its name, or its PCI bus id [default: the first real one]
+    #[arg(long, env = "OMA_GPU_ADAPTER", value_name = "NAME", hide_env_values = true)]
+    gpu_adapter: Option<String>,
+}
+
+/// Where computations run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackendSettings {
+    /// Which kind.
+    pub choice: Choice,
+    /// Part of the adapter's name, or its PCI bus id.
+    pub adapter: Option<String>,
 }
 
 impl BackendArgs {
-    /// Checks that the wanted backend exists.
+    /// Checks the settings; whether the adapter is there is not looked at.
     ///
     /// # Errors
-    /// [`Faults`] when it does not.
-    pub fn check(&self) -> Result<(), Faults> {
+    /// [`Faults`] when there is no such backend.
+    pub fn check(&self) -> Result<BackendSettings, Faults> {
         let mut faults = Faults::default();
-        self.collect(&mut faults);
-        faults.or(())
+        let settings = self.collect(&mut faults);
+        faults.or(settings)
     }
 
-    fn collect(&self, faults: &mut Faults) {
-        match self.backend.as_str() {
-            "" | "auto" | "cpu" => {}
-            "gpu" => {
-                faults.add("OMA_BACKEND (--backend)", "gpu", "auto or cpu: no GPU backend is built into this version")
+    fn collect(&self, faults: &mut Faults) -> BackendSettings {
+        let choice = match self.backend.as_str() {
+            "" | "auto" => Choice::Auto,
+            "cpu" => Choice::Cpu,
+            "gpu" => Choice::Gpu,
+            other => {
+                faults.add("OMA_BACKEND (--backend)", other, "auto, cpu or gpu");
+                Choice::Auto
             }
-            other => faults.add("OMA_BACKEND (--backend)", other, "auto or cpu"),
-        }
+        };
+        BackendSettings { choice, adapter: self.gpu_adapter.clone().filter(|v| !v.is_empty()) }
     }
 }
 
@@ -283,6 +299,8 @@ pub struct Settings {
     pub string_paths: bool,
     /// Where HTTP is served; `None`: nowhere.
     pub http_addr: Option<SocketAddr>,
+    /// Where computations run.
+    pub backend: BackendSettings,
 }
 
 const DAY: f64 = 86_400.0;
@@ -322,8 +340,8 @@ impl WorkerArgs {
     }
 
     fn collect(&self, faults: &mut Faults) -> Settings {
-        self.backend.collect(faults);
         Settings {
+            backend: self.backend.collect(faults),
             sleep_time: seconds("SLEEP_TIME", &self.sleep_time, default::SLEEP_TIME, 0.05..=DAY, faults),
             data_path: path(self.data_path.as_deref()),
             // A heartbeat comes every quarter of it: below a second the store could not keep up.
@@ -440,6 +458,7 @@ mod tests {
             reports: false,
             string_paths: false,
             http_addr: None,
+            backend: BackendSettings { choice: Choice::Auto, adapter: None },
         };
         assert_eq!(check(&[]).unwrap(), expected);
         assert_eq!(Settings::default(), expected);
@@ -467,7 +486,7 @@ mod tests {
             "--sleep-time=soon",
             "--lease-seconds=NaN",
             "--max-attempts=0",
-            "--backend=gpu",
+            "--backend=tpu",
             "--reports=maybe",
             "--log-format=xml",
         ];
@@ -476,7 +495,7 @@ mod tests {
             "SLEEP_TIME is \"soon\"",
             "OMA_LEASE_SECONDS is \"NaN\"",
             "OMA_MAX_ATTEMPTS is \"0\"",
-            "gpu",
+            "tpu",
             "OMA_REPORTS is \"maybe\"",
             "xml",
         ] {

@@ -59,6 +59,7 @@ pub fn record() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new().set_buckets(&BUCKETS)?.install_recorder()?;
     describe_counter!("oma_runs_total", "Runs that came to an end here, by type and outcome");
     describe_counter!("oma_documents_total", "What else became of queue documents here");
+    describe_counter!("oma_gpu_failures_total", "Devices that failed in mid-run");
     describe_counter!("oma_backend_runs_total", "Computed runs by backend, and whether it was a fallback");
     describe_histogram!("oma_stage_seconds", "Time of each stage of a run");
     describe_histogram!("oma_operation_seconds", "Time of each call, by service and outcome");

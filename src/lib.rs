@@ -16,9 +16,9 @@
 //!  servers           │             │         report: tables and the HTML page; export: files for other programs
 //!                ingest → preprocess → modal         bytes → blocks → blocks → modes (synchronous, no stores, no tokio)
 //!                    └──────┬──────────┘
-//!                        compute    simulate         trait Backend: cross-spectra, lag products; structures of known modes
+//!                        compute    simulate         trait Backend: cross-spectra, lag products on cpu | gpu (shaders/);
 //!                           │          │
-//!                         model ───────┘             words that everyone shares, no I/O
+//!                         model ───────┘             words that everyone shares, no I/O; structures of known modes
 //! ```
 //!
 //! A structural engineer begins with the [`guide`].

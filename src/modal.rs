@@ -33,7 +33,7 @@ pub mod selection;
 
 pub mod automatic;
 
-use crate::compute::ComputeError;
+use crate::compute::{ComputeError, Place};
 use crate::model::control::{Cancelled, Control, MemoryExceeded};
 use crate::model::record::{Block, ReadError, Record};
 
@@ -78,6 +78,37 @@ fn for_each_block(
         take(&block);
         done += block.samples as u64;
         control.progress(stage, done as f64 / total as f64);
+    }
+    Ok(())
+}
+
+/// The same for sums that may have to begin again at an earlier place: `take` is given every block and, at the end of
+/// the record, nothing, and answers with the place (see `rewind` of the accumulators).
+fn sum_blocks(
+    record: &dyn Record,
+    stage: &str,
+    control: &Control,
+    mut take: impl FnMut(Option<&Block>) -> Option<Place>,
+) -> Result<(), ModalError> {
+    let total = record.info().valid_samples().max(1);
+    let mut next = Some(Place::default());
+    while let Some(from) = next.take() {
+        let mut source = record.blocks()?;
+        let (mut block, mut done) = (Block::default(), 0);
+        while next.is_none() && source.next_block(&mut block)? {
+            control.checkpoint()?;
+            done += block.samples as u64;
+            let end = Place { segment: block.segment, start: block.start + block.samples as u64 };
+            if end <= from {
+                continue;
+            }
+            if block.segment == from.segment {
+                block.drop_before(from.start);
+            }
+            next = take(Some(&block));
+            control.progress(stage, done as f64 / total as f64);
+        }
+        next = next.or_else(|| take(None));
     }
     Ok(())
 }

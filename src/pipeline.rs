@@ -5,8 +5,8 @@ mod signals;
 mod summary;
 mod view;
 
-use crate::compute::Backend;
-use crate::compute::cpu::Cpu;
+use crate::compute::ComputeError;
+use crate::compute::select::Backends;
 use crate::ingest::cache::CachedRecord;
 use crate::modal::ModalError;
 use crate::model::channel::Channel;
@@ -18,6 +18,7 @@ use crate::model::result::AnalysisResult;
 use crate::model::run::RunType;
 use crate::preprocess::{self, PrepareError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 use view::LiveChannels;
 
@@ -44,10 +45,12 @@ pub struct Request {
     pub period_start: Option<jiff::Timestamp>,
     /// … to here.
     pub period_end: Option<jiff::Timestamp>,
+    /// Where to compute.
+    pub backends: Arc<Backends>,
 }
 
 impl Request {
-    /// A run over all of the files' channels and time, with every parameter by rule.
+    /// A run over all of the files' channels and time, with every parameter by rule, on the CPU.
     pub fn new(run_type: RunType, files: Vec<RawFile>) -> Request {
         Request {
             run_type,
@@ -60,6 +63,7 @@ impl Request {
             reference_channels: None,
             period_start: None,
             period_end: None,
+            backends: Backends::cpu(),
         }
     }
 }
@@ -117,6 +121,7 @@ impl From<ModalError> for PipelineError {
         match error {
             ModalError::Cancelled(cancelled) | ModalError::Read(ReadError::Cancelled(cancelled)) => cancelled.into(),
             ModalError::Read(_) => PipelineError::Transient(message),
+            ModalError::Compute(ComputeError::Device(_)) => PipelineError::Transient(message),
             ModalError::Compute(_) => PipelineError::permanent("data_too_short", message),
             ModalError::Memory(_) => PipelineError::permanent("too_large", message),
             ModalError::Setting(_) => PipelineError::permanent("bad_parameter", message),
@@ -145,8 +150,8 @@ pub fn run(
         }
     };
     let seconds = start.elapsed().as_secs_f64();
-    let backend: &dyn Backend = &Cpu;
-    let mut result = summary::of_record(request, record.description(), backend);
+    let backend = &request.backends.for_run(record.description().samples);
+    let mut result = summary::of_record(request, record.description());
     result.provenance.seconds.insert("ingest".into(), seconds);
     control.checkpoint()?;
     let start = Instant::now();
@@ -170,6 +175,8 @@ pub fn run(
             result.provenance.seconds.insert(result.method.clone(), start.elapsed().as_secs_f64());
         }
     }
+    backend.log_traffic();
+    summary::describe_backend(&mut result, backend.told());
     Ok(Outcome { result, cache_file })
 }
 

@@ -139,10 +139,11 @@ fn assignment(text: &str) -> Result<(String, Value), String> {
 
 impl Analyze {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        self.backend.check()?;
+        let backends = super::backends(&self.backend.check()?)?;
         let parameters = self.read_parameters()?;
         let request = Request {
             parameters,
+            backends,
             selected_channels: self.channels.clone(),
             reference_channels: self.reference_channels.clone(),
             ..Request::new(self.method.run_type(), self.files.iter().map(|path| raw_file(path, self.fs)).collect())

@@ -1,6 +1,8 @@
 //! `check`: whether this configuration works, before anything depends on it.
 
 use super::queue;
+use crate::compute::gpu::{self, Adapter, Gpu};
+use crate::compute::select::Choice;
 use crate::config::{self, LogArgs, ServerArgs, WorkerArgs};
 use crate::stores::servers::Servers;
 use anyhow::Context;
@@ -40,7 +42,7 @@ impl Check {
             Some(folder) => findings.push(("workspace", workspace(folder))),
             None => findings.extend(self.reach(log)),
         }
-        findings.push(("GPU", Ok("none: this version computes on the CPU".into())));
+        findings.extend(self.gpus(log));
         findings
             .extend(config::unknown_variables().into_iter().map(|line| ("environment", Err(anyhow::anyhow!(line)))));
         let mut out = io::stdout();
@@ -72,6 +74,45 @@ impl Check {
             seconds(settings.run_timeout),
             seconds(settings.drain)
         ))
+    }
+
+    /// Every adapter, with what it was measured to do; software ones are only named, unless one is asked for.
+    fn gpus(&self, log: &LogArgs) -> Vec<Finding> {
+        let Ok(settings) = self.worker.check(log) else { return Vec::new() };
+        let (choice, wanted) = (settings.backend.choice, settings.backend.adapter);
+        let adapters = gpu::adapters();
+        let is_wanted = |adapter: &Adapter| match &wanted {
+            Some(wanted) => adapter.is_named(wanted),
+            None => !adapter.is_software,
+        };
+        let missing = match &wanted {
+            Some(wanted) => format!("no adapter is named {wanted:?} (OMA_GPU_ADAPTER)"),
+            None => "none, the CPU computes".into(),
+        };
+        let mut findings: Vec<Finding> = Vec::new();
+        if !adapters.iter().any(is_wanted) {
+            let demanded = choice == Choice::Gpu || wanted.is_some();
+            findings.push(("GPU", if demanded { Err(anyhow::anyhow!(missing)) } else { Ok(missing) }));
+        }
+        for adapter in adapters {
+            let named = format!("{} ({}, {} {})", adapter.name, adapter.driver, adapter.api, adapter.pci_bus_id);
+            if !is_wanted(&adapter) {
+                let why = if adapter.is_software { "software, taken only by name" } else { "not the one asked for" };
+                findings.push(("GPU", Ok(format!("{}: {why}", named.trim_end()))));
+                continue;
+            }
+            let tested = Gpu::open(Some(&adapter.name)).map(|gpu| {
+                let rates = gpu.rates();
+                format!(
+                    "{named}: self-test passed, {:.1} GFLOP/s in products of spectra, {:.2} GB/s uploaded, {:.1} ms a job",
+                    rates.flops / 1e9,
+                    rates.upload_bytes / 1e9,
+                    rates.latency_s * 1e3
+                )
+            });
+            findings.push(("GPU", tested.map_err(anyhow::Error::from)));
+        }
+        findings
     }
 
     /// Each of the servers; none while a setting is wrong.

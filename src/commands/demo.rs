@@ -11,7 +11,7 @@ pub(super) mod seed;
 
 use super::run::{self, Ground};
 use super::{Usage, block_on, write_output};
-use crate::config::Settings;
+use crate::config::{BackendArgs, BackendSettings, Settings};
 use crate::model::result::AnalysisResult;
 use crate::model::run::{RunType, StatusMessage};
 use crate::report::{self, Section};
@@ -46,19 +46,24 @@ pub(super) struct Demo {
     /// Folder for the workspace and report.html; it must not hold a workspace yet [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    #[command(flatten)]
+    backend: BackendArgs,
 }
 
 impl Demo {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
+        let backend = self.backend.check()?;
+        // What cannot be had is said before a folder is made.
+        super::backends(&backend)?;
         let folder = match self.dir {
             Some(dir) => dir,
             None => tempfile::Builder::new().prefix("oma-demo-").tempdir().context("no temporary folder")?.keep(),
         };
-        block_on(show(folder))
+        block_on(show(folder, backend))
     }
 }
 
-async fn show(folder: PathBuf) -> anyhow::Result<ExitCode> {
+async fn show(folder: PathBuf, backend: BackendSettings) -> anyhow::Result<ExitCode> {
     if Embedded::open(&folder).await.is_ok() {
         let text = format!("{} holds a workspace already, name another folder by --dir", folder.display());
         return Err(Usage(text).into());
@@ -70,7 +75,7 @@ async fn show(folder: PathBuf) -> anyhow::Result<ExitCode> {
         seed::seed(&workspace, objects.as_ref(), workspace.names(), &Owner::default()).await?;
     introduce(&folder)?;
 
-    let settings = Settings { sleep_time: Duration::from_millis(50), ..Settings::default() };
+    let settings = Settings { sleep_time: Duration::from_millis(50), backend, ..Settings::default() };
     // A fault of the machine is to be seen at once, not waited out.
     let options = WorkerOptions {
         exit_when_idle: Some(Duration::from_millis(500)),

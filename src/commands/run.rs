@@ -171,7 +171,8 @@ pub(super) async fn work(ground: Ground, settings: &Settings, options: WorkerOpt
     std::fs::create_dir_all(&data_path).with_context(|| format!("DATA_PATH: {}", data_path.display()))?;
     let execute = Execute::new(stores.clone(), names, &data_path, SPOOL_LIMIT, settings.string_paths)
         .with_memory_limit(settings.memory_limit_mib)
-        .with_reports(settings.reports);
+        .with_reports(settings.reports)
+        .with_backends(super::backends(&settings.backend)?);
     let shutdown = Shutdown::on_signals().context("the process cannot be told of signals")?;
     let queue = stores.queue.clone();
     let worker = Worker::new(stores, heart, options, Arc::new(execute));

@@ -1,6 +1,6 @@
 //! The CPU backend: f64 throughout, all cores, the definition that other backends are held to.
 
-mod lags;
+pub(super) mod lags;
 mod welch;
 
 use super::{Backend, CrossSpectra, LagAccumulator, LagPlan, WelchPlan};

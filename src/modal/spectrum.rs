@@ -49,7 +49,10 @@ pub fn spectral_matrices(
         "lower segment_length or choose fewer channels",
     )?;
     let mut sums = backend.cross_spectra(&plan);
-    super::for_each_block(record, "spectra", control, |block| sums.push(block))?;
+    super::sum_blocks(record, "spectra", control, |block| {
+        block.into_iter().for_each(|block| sums.push(block));
+        sums.rewind(block.is_none())
+    })?;
     Ok(sums.finish()?)
 }
 

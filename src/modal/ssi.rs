@@ -58,7 +58,10 @@ pub fn lag_products(
         segments: info.segments.clone(),
     };
     let mut sums = backend.lag_products(&plan);
-    super::for_each_block(record, "lag products", control, |block| sums.push(block))?;
+    super::sum_blocks(record, "lag products", control, |block| {
+        block.into_iter().for_each(|block| sums.push(block));
+        sums.rewind(block.is_none())
+    })?;
     Ok(sums.finish()?)
 }
 

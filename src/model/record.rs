@@ -86,6 +86,17 @@ impl Block {
         &mut self.data[channel * self.samples..(channel + 1) * self.samples]
     }
 
+    /// Leaves out the samples before `start`, a position in the segment; none is left where the block ends before.
+    pub fn drop_before(&mut self, start: u64) {
+        let dropped = (start.saturating_sub(self.start) as usize).min(self.samples);
+        if dropped > 0 {
+            let kept = self.samples - dropped;
+            self.data = (0..self.channels).flat_map(|c| &self.channel(c)[dropped..]).copied().collect();
+            self.start += dropped as u64;
+            self.samples = kept;
+        }
+    }
+
     /// Gives the block a new place and size; the samples are zero afterwards.
     pub fn reset(&mut self, segment: usize, start: u64, channels: usize, samples: usize) {
         self.segment = segment;

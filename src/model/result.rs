@@ -77,7 +77,10 @@ pub struct Provenance {
     pub backend: String,
     /// The GPU adapter, if one was used.
     pub adapter: Option<String>,
-    /// Why the CPU was taken although a GPU was wanted or possible.
+    /// Its driver and the driver's version.
+    #[serde(default)]
+    pub driver: Option<String>,
+    /// Why the CPU was taken, for all or a part, although a GPU was wanted or possible.
     pub fallback_reason: Option<String>,
     /// The raw files.
     pub inputs: Vec<InputFile>,

@@ -2,7 +2,7 @@
 
 use super::Request;
 use super::view::LiveChannels;
-use crate::compute::Backend;
+use crate::compute::select::Told;
 use crate::ingest::cache::Description;
 use crate::model::channel::Channel;
 use crate::model::geometry::{Geometry, Wireframe};
@@ -12,10 +12,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 /// A result without an answer yet: what record, by whom, with which preprocessing.
-pub(super) fn of_record(request: &Request, record: &Description, backend: &dyn Backend) -> AnalysisResult {
+pub(super) fn of_record(request: &Request, record: &Description) -> AnalysisResult {
     let provenance = Provenance {
         worker_version: env!("CARGO_PKG_VERSION").into(),
-        backend: backend.name().into(),
         inputs: record.inputs.clone(),
         warnings: record.warnings.clone(),
         ..Provenance::default()
@@ -62,6 +61,18 @@ pub(super) fn place_channels(result: &mut AnalysisResult, channels: &[Channel], 
         );
         result.provenance.warnings.push(warning);
     }
+}
+
+/// Names where it was computed.
+pub(super) fn describe_backend(result: &mut AnalysisResult, told: Told) {
+    let provenance = &mut result.provenance;
+    provenance.backend = told.backend().into();
+    if told.is_failed {
+        let reason = told.fallback_reason.as_deref().unwrap_or_default();
+        provenance.warnings.push(format!("the GPU failed in mid-run ({reason}), the run went on on the CPU"));
+    }
+    (provenance.adapter, provenance.driver) = (told.adapter, told.driver);
+    provenance.fallback_reason = told.fallback_reason;
 }
 
 /// Names the channels that the method saw, in the order of every shape.

@@ -6,6 +6,7 @@ use super::retry::{Retry, bounded, mongodb, mysql, s3};
 use super::spool::Spool;
 use super::work_folder::{self, WorkFolder};
 use super::{Compute, ComputedResult, Job, large_arrays};
+use crate::compute::select::Backends;
 use crate::model::channel::Channel;
 use crate::model::control::{Cancelled, Control};
 use crate::model::geometry::Wireframe;
@@ -116,6 +117,7 @@ pub struct Execute {
     retry: Retry,
     memory_limit_mib: Option<u64>,
     reports: bool,
+    backends: Arc<Backends>,
 }
 
 impl Execute {
@@ -127,7 +129,17 @@ impl Execute {
         let spool = Spool::new(data_path, spool_limit);
         let work = data_path.join("work");
         work_folder::sweep(&work);
-        Execute { stores, names, string_paths, spool, work, retry, memory_limit_mib: None, reports: false }
+        Execute {
+            stores,
+            names,
+            string_paths,
+            spool,
+            work,
+            retry,
+            memory_limit_mib: None,
+            reports: false,
+            backends: Backends::cpu(),
+        }
     }
 
     /// The same with a limit for what the matrices of a run may take (`OMA_MEMORY_LIMIT_MIB`).
@@ -138,6 +150,11 @@ impl Execute {
     /// The same, leaving a page beside each result where `reports` (`OMA_REPORTS`).
     pub fn with_reports(self, reports: bool) -> Execute {
         Execute { reports, ..self }
+    }
+
+    /// The same on other backends than the CPU.
+    pub fn with_backends(self, backends: Arc<Backends>) -> Execute {
+        Execute { backends, ..self }
     }
 
     async fn execute(&self, job: Job, control: Control) -> Result<ComputedResult, ExecuteError> {
@@ -167,6 +184,7 @@ impl Execute {
             reference_channels: names(body, "reference_channels")?,
             period_start,
             period_end,
+            backends: self.backends.clone(),
         };
         let cache_key = cache_key(&job, &request, &inputs);
         let (outcome, cache_key) = self.compute_cached(request, &inputs, &cache_key, &control).await?;
@@ -180,7 +198,10 @@ impl Execute {
         for (stage, seconds) in &result.provenance.seconds {
             metrics::histogram!("oma_stage_seconds", "stage" => stage.clone()).record(*seconds);
         }
-        let fallback = if result.provenance.fallback_reason.is_some() { "yes" } else { "no" };
+        // No GPU at all is no fallback, only one that was taken and did not do everything.
+        let provenance = &result.provenance;
+        let is_fallback = provenance.adapter.is_some() && provenance.fallback_reason.is_some();
+        let fallback = if is_fallback { "yes" } else { "no" };
         let backend = result.provenance.backend.clone();
         metrics::counter!("oma_backend_runs_total", "backend" => backend, "fallback" => fallback).increment(1);
         let mut document = serde_json::to_value(result).map_err(|error| ExecuteError::Encode(error.into()))?;

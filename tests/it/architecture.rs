@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("http", &["stores", "worker"]),
     ("systemd", &["worker"]),
     // A setting becomes the type of whoever obeys it.
-    ("config", &["stores"]),
+    ("config", &["compute", "stores"]),
     ("telemetry", &["config"]),
 ];
 

@@ -2,6 +2,7 @@
 
 use crate::support::real_data;
 use nalgebra::{Complex, DVector};
+use oma_worker::compute::Backend;
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::modal::automatic::{self, Decimate, Identified};
 use oma_worker::modal::indicators::mac;
@@ -13,12 +14,16 @@ use oma_worker::preprocess;
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
 
 pub(crate) fn identify(record: &MemoryRecord, parameters: &SsiParameters) -> Identified {
+    identify_on(record, parameters, &Cpu)
+}
+
+pub(crate) fn identify_on(record: &MemoryRecord, parameters: &SsiParameters, backend: &dyn Backend) -> Identified {
     let decimate = |record, factor| match preprocess::decimate(record, factor) {
         Ok(decimated) => Ok(Box::new(decimated) as Box<dyn Record>),
         Err(error) => Err(ModalError::Setting(error.to_string())),
     };
     let decimate: &Decimate<'_> = &decimate;
-    automatic::identify(record, parameters, None, decimate, &Cpu, &Control::none()).unwrap()
+    automatic::identify(record, parameters, None, decimate, backend, &Control::none()).unwrap()
 }
 
 fn fdd_peaks(record: &MemoryRecord) -> Vec<fdd::Peak> {

@@ -24,11 +24,13 @@ mod export; // results for other programs, read back
 mod faults; // one fault at a time: shutdown, panics, standstill, poison
 mod field_records; // measured records as loggers leave them
 mod formats; // raw files that are no text: Parquet tables and universal files
+mod gpu_runs; // faults, traffic and modes on the GPU
 mod http; // the answers of a worker process over a real socket
 mod ingest; // raw files of every kind → samples, or one clear error
 #[cfg(feature = "kafka-tls")]
 mod kafka_tls; // Kafka over TLS
 mod log; // what the log says of a run
+mod parity; // the GPU's sums against the CPU's, the formula's and exact ones
 mod platform; // worker processes on the real servers, as the platform runs them
 mod preprocess; // calibrate, detrend, filter, decimate; decimated views
 mod processes; // two real worker processes, kill -9 at random moments
@@ -37,6 +39,7 @@ mod reference; // CPU sums and SSI against textbook forms and against other pack
 mod report; // the page, in a real browser
 mod server_faults; // real servers and workers that die or stand still
 mod settings; // `check` with one thing wrong at a time; secrets
+mod shaders; // the numbers that shaders and host share
 mod systemd; // what systemd is told
 mod throughput; // many small runs, and a long queue
 mod transfers; // large objects, and answers that break

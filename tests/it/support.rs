@@ -2,8 +2,12 @@
 
 /// Chromium.
 pub(crate) mod browser;
+/// Jobs of parity tests and benchmarks.
+pub(crate) mod cases;
 /// A worker's view of the stores in which calls fail, hang, and processes die.
 pub(crate) mod flaky;
+/// The device of the tests, and what compares it with the CPU.
+pub(crate) mod gpu;
 /// The Cramér–Rao bounds of a chain's modes.
 pub(crate) mod identifiable;
 /// All six ports in memory, on tokio's clock, with a log of everything that took effect.
@@ -24,5 +28,7 @@ pub(crate) mod real_data;
 pub(crate) mod s3_proxy;
 /// The real servers, each test with names of its own on them.
 pub(crate) mod servers;
+/// The shaders' CPU twins.
+pub(crate) mod twins;
 /// Slow ways, and ways that open late.
 pub(crate) mod way;

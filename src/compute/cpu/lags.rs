@@ -5,7 +5,8 @@
 //! block, is P_0 .. P_{lags−1} of the block, without wrap-around (algorithms §3.5, "FFT correlations").
 
 use super::super::accumulate::{Batch, PairSums, Pairs};
-use super::super::{ComputeError, LagAccumulator, LagBlock, LagPlan, LagProducts, SegmentEdges};
+use super::super::edges::Edges;
+use super::super::{ComputeError, LagAccumulator, LagBlock, LagPlan, LagProducts};
 use crate::model::record::Block;
 use nalgebra::{Complex, DMatrix};
 use rayon::prelude::*;
@@ -18,7 +19,7 @@ const BATCH: usize = 16;
 /// Transform length over lags: at 5 four fifths of each transform are new samples, and longer ones gain little.
 const LENGTH_PER_LAG: usize = 5;
 
-pub(super) struct Lags {
+pub(in super::super) struct Lags {
     plan: LagPlan,
     /// Reference samples of a full stretch, B.
     stretch: usize,
@@ -36,12 +37,11 @@ pub(super) struct Lags {
     waiting: Vec<(usize, usize)>,
     sums: PairSums,
     blocks: Vec<LagBlock>,
-    heads: Vec<DMatrix<f64>>,
-    tails: Vec<DMatrix<f64>>,
+    edges: Edges,
 }
 
 impl Lags {
-    pub(super) fn new(plan: &LagPlan) -> Lags {
+    pub(in super::super) fn new(plan: &LagPlan) -> Lags {
         let length = (LENGTH_PER_LAG * plan.lags).next_power_of_two().max(256);
         let mut planner = RealFftPlanner::new();
         let references = plan.references.len();
@@ -57,16 +57,13 @@ impl Lags {
             waiting: Vec::new(),
             sums: PairSums::new(length / 2 + 1, Pairs::All(plan.channels, references)),
             blocks: Vec::new(),
-            heads: vec![DMatrix::zeros(plan.channels, 0); plan.segments.len()],
-            tails: vec![DMatrix::zeros(plan.channels, 0); plan.segments.len()],
+            edges: Edges::new(plan),
         }
     }
 
-    /// First reference sample of block `k`, counted over the valid samples of the record.
-    fn block_start(&self, k: usize) -> u64 {
-        let total: u64 = self.plan.segments.iter().map(|s| s.samples).sum();
-        // u128: a month at 10 kHz times 50 blocks still fits, but nobody should have to check.
-        (u128::from(total) * k as u128 / self.plan.blocks as u128) as u64
+    /// Goes on after `blocks`, of which another backend formed the products.
+    pub(in super::super) fn resume(plan: &LagPlan, blocks: Vec<LagBlock>, segment: usize) -> Lags {
+        Lags { used: plan.block_start(blocks.len()), blocks, segment, ..Lags::new(plan) }
     }
 
     /// Cuts the pending samples into stretches; at the end of a segment (`last`) down to the last sample.
@@ -74,7 +71,7 @@ impl Lags {
         let mut at = 0;
         loop {
             let available = self.pending.first().map_or(0, |c| c.len() - at);
-            let block_end = self.block_start(self.blocks.len() + 1);
+            let block_end = self.plan.block_start(self.blocks.len() + 1);
             let to_block_end = (block_end - self.used) as usize;
             let count = self.stretch.min(to_block_end).min(available);
             // Responses reach lags − 1 samples past the last reference sample.
@@ -88,7 +85,7 @@ impl Lags {
                 self.transform();
             }
             // Empty blocks (more blocks than samples) end at once, too.
-            while self.blocks.len() < self.plan.blocks && self.used == self.block_start(self.blocks.len() + 1) {
+            while self.blocks.len() < self.plan.blocks && self.used == self.plan.block_start(self.blocks.len() + 1) {
                 self.close_block();
             }
         }
@@ -141,36 +138,9 @@ impl Lags {
         let scale = 1.0 / self.length as f64;
         let product = |m: usize| DMatrix::from_fn(l, r, |i, j| correlations[i * r + j][m] * scale);
         let k = self.blocks.len();
-        let samples = self.block_start(k + 1) - self.block_start(k);
+        let samples = self.plan.block_start(k + 1) - self.plan.block_start(k);
         self.blocks.push(LagBlock { samples, products: (0..lags).map(product).collect() });
         self.sums.clear();
-    }
-
-    fn keep_edges(&mut self, block: &Block) {
-        let (l, lags) = (self.plan.channels, self.plan.lags);
-        let columns = |matrix: &DMatrix<f64>| matrix.ncols();
-        let head = &mut self.heads[block.segment];
-        if columns(head) < lags {
-            let have = columns(head);
-            let more = (lags - have).min(block.samples);
-            *head = head.clone().resize_horizontally(have + more, 0.0);
-            for c in 0..l {
-                for t in 0..more {
-                    head[(c, have + t)] = f64::from(block.channel(c)[t]);
-                }
-            }
-        }
-        let old = &self.tails[block.segment];
-        let keep_old = lags.saturating_sub(block.samples).min(columns(old));
-        let take_new = lags.min(block.samples);
-        let dropped = columns(old) - keep_old;
-        self.tails[block.segment] = DMatrix::from_fn(l, keep_old + take_new, |c, t| {
-            if t < keep_old {
-                old[(c, dropped + t)]
-            } else {
-                f64::from(block.channel(c)[block.samples - take_new + (t - keep_old)])
-            }
-        });
     }
 }
 
@@ -183,18 +153,12 @@ impl LagAccumulator for Lags {
         for (c, pending) in self.pending.iter_mut().enumerate() {
             pending.extend(block.channel(c).iter().map(|&y| f64::from(y)));
         }
-        self.keep_edges(block);
+        self.edges.push(block);
         self.cut(false);
     }
 
     fn finish(mut self: Box<Self>) -> Result<LagProducts, ComputeError> {
         self.cut(true);
-        let (segments, heads, tails) = (&self.plan.segments, self.heads, self.tails);
-        let edges = segments.iter().zip(heads).zip(tails);
-        Ok(LagProducts {
-            references: self.plan.references,
-            blocks: self.blocks,
-            edges: edges.map(|((s, head), tail)| SegmentEdges { samples: s.samples, head, tail }).collect(),
-        })
+        Ok(LagProducts { edges: self.edges.finish(), references: self.plan.references, blocks: self.blocks })
     }
 }

@@ -1,12 +1,11 @@
 //! Welch segments: window, transform, cross products.
 
 use super::super::accumulate::{Batch, PairSums, Pairs};
-use super::super::{ComputeError, CrossSpectra, SpectralMatrices, WelchPlan};
+use super::super::{ComputeError, CrossSpectra, SpectralMatrices, WelchPlan, hann};
 use crate::model::record::Block;
 use nalgebra::Complex;
 use rayon::prelude::*;
 use realfft::{RealFftPlanner, RealToComplex};
-use std::f64::consts::PI;
 use std::sync::Arc;
 
 /// Segments that are transformed before their products are summed: enough to reuse a loaded accumulator tile,
@@ -31,7 +30,7 @@ impl Welch {
         let n = plan.segment_length;
         Welch {
             plan: plan.clone(),
-            window: (0..n).map(|t| 0.5 - 0.5 * (2.0 * PI * t as f64 / n as f64).cos()).collect(),
+            window: hann(n),
             fft: RealFftPlanner::new().plan_fft_forward(n),
             segment: 0,
             pending: vec![Vec::new(); plan.channels],

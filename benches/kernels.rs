@@ -1,0 +1,102 @@
+//! The heavy sums on the CPU and on a GPU, with counted bytes and operations:
+//!
+//! `OMA_GPU_ADAPTER=NAME cargo bench --bench kernels`; without the variable the first real GPU, without one the CPU alone.
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
+
+#[path = "../tests/it/support/cases.rs"]
+mod cases;
+
+use cases::{Kind, LAGS, LagCase, SPECTRA, SpectraCase};
+use criterion::{BenchmarkId, Criterion, Throughput};
+use oma_worker::compute::cpu::Cpu;
+use oma_worker::compute::gpu::Gpu;
+use oma_worker::compute::select::Backends;
+use oma_worker::compute::{Backend, LagPlan, WelchPlan};
+use oma_worker::model::record::{BLOCK_SAMPLES, Block, MemoryRecord, Record};
+use std::sync::Arc;
+
+fn main() {
+    let wanted = std::env::var("OMA_GPU_ADAPTER").ok();
+    let gpu = Gpu::open(wanted.as_deref()).map_err(|error| eprintln!("GPU: {error}")).ok();
+    if let Some(gpu) = &gpu {
+        let rates = gpu.rates();
+        eprintln!("GPU: {:?}, {:.2e} FLOP/s, {:.2e} B/s", gpu.adapter(), rates.flops, rates.upload_bytes);
+    }
+    let mut criterion = Criterion::default().sample_size(10).configure_from_args();
+    spectra(&mut criterion, gpu.as_ref());
+    lags(&mut criterion, gpu.as_ref());
+    criterion.final_summary();
+}
+
+fn blocks(record: Vec<Vec<f32>>) -> Vec<Block> {
+    let record = MemoryRecord::new(1.0, record);
+    let mut source = record.blocks().unwrap();
+    let (mut all, mut block) = (Vec::new(), Block::default());
+    while source.next_block(&mut block).unwrap() {
+        all.push(block.clone());
+    }
+    assert!(all.iter().all(|block| block.samples <= BLOCK_SAMPLES));
+    all
+}
+
+/// Runs a job on both backends; on the GPU it tells what went over the bus.
+fn both(
+    criterion: &mut Criterion,
+    gpu: Option<&Arc<Gpu>>,
+    (group, name, flops): (&str, &str, f64),
+    run: impl Fn(&dyn Backend),
+) {
+    let mut group = criterion.benchmark_group(group);
+    group.throughput(Throughput::Elements(flops as u64));
+    group.bench_function(BenchmarkId::new("cpu", name), |bencher| bencher.iter(|| run(&Cpu)));
+    let Some(gpu) = gpu else { return };
+    let backends = Backends::over(gpu.clone());
+    let before = gpu.traffic();
+    run(&backends.for_run(1 << 20));
+    let spent = gpu.traffic().since(before);
+    let rates = gpu.rates();
+    let floor = spent.uploaded_bytes as f64 / rates.upload_bytes + flops / rates.flops;
+    eprintln!("{name}: {flops:.2e} operations, floor at the measured rates {:.2} ms, {spent:?}", 1e3 * floor);
+    group.bench_function(BenchmarkId::new("gpu", name), |bencher| bencher.iter(|| run(&backends.for_run(1 << 20))));
+}
+
+fn spectra(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
+    // The project's large jobs beside those of the parity tests.
+    let large = SpectraCase { kind: Kind::Random, channels: 64, segments: 256, length: 1024 };
+    for case in SPECTRA.iter().filter(|case| case.kind == Kind::Random).chain([&large]) {
+        let hop = case.length / 2;
+        let record = blocks(cases::record(case.kind, case.channels, (case.segments + 1) * hop));
+        let plan = WelchPlan { channels: case.channels, sampling_rate_hz: 1.0, segment_length: case.length, hop };
+        let (n, l) = (case.length as f64, case.channels as f64);
+        let flops = case.segments as f64 * (2.5 * n * n.log2() * l + 2.0 * l * (l + 1.0) * n);
+        let name = format!("{:03}x{:04}x{:05}", case.channels, case.segments, case.length);
+        both(criterion, gpu, ("cross_spectra", &name, flops), |backend| {
+            let mut sums = backend.cross_spectra(&plan);
+            record.iter().for_each(|block| sums.push(block));
+            std::hint::black_box(sums.finish().unwrap());
+        });
+    }
+}
+
+fn lags(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
+    let large = LagCase { kind: Kind::Random, channels: 64, references: 8, lags: 60, samples: 100_000, blocks: 10 };
+    for case in LAGS.iter().filter(|case| case.kind == Kind::Random).chain([&large]) {
+        let record = cases::record(case.kind, case.channels, case.samples);
+        let info = MemoryRecord::new(1.0, record.clone());
+        let plan = LagPlan {
+            channels: case.channels,
+            references: (0..case.references).map(|j| j * case.channels / case.references).collect(),
+            lags: case.lags,
+            blocks: case.blocks,
+            segments: info.info().segments.clone(),
+        };
+        let record = blocks(record);
+        let flops = 2.0 * (case.channels * case.references * case.lags * case.samples) as f64;
+        let name = format!("{:03}x{:02}x{:04}x{}", case.channels, case.references, case.lags, case.samples);
+        both(criterion, gpu, ("lag_products", &name, flops), |backend| {
+            let mut sums = backend.lag_products(&plan);
+            record.iter().for_each(|block| sums.push(block));
+            std::hint::black_box(sums.finish().unwrap());
+        });
+    }
+}

@@ -1,0 +1,111 @@
+//! A small known job for each kernel, held to the CPU, and two measured rates.
+
+use super::{DeviceError, Form, Gpu, Lags, Welch};
+use crate::compute::cpu::Cpu;
+use crate::compute::{Backend, LagPlan, WelchPlan};
+use crate::model::record::{Block, Segment};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What an adapter was measured to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Rates {
+    /// Operations a second of `cross_spectra`, the kernel that most of the work of large jobs is in.
+    pub flops: f64,
+    /// Bytes a second from the host through upload, transform and back into device memory.
+    pub upload_bytes: f64,
+    /// Seconds that a submission takes that has nothing to do.
+    pub latency_s: f64,
+}
+
+/// Part of √(G_ii G_jj), and of √(P_ii(0) P_jj(0)): three times the f32 sums' 1.2e-7 with the transforms' 2e-7.
+const TOLERANCE: f64 = 1e-6;
+
+const CHANNELS: usize = 5;
+const SAMPLES: usize = 4096;
+
+/// Tests every kernel.
+pub(super) fn run(gpu: &Arc<Gpu>) -> Result<(), DeviceError> {
+    let block = noise(CHANNELS, SAMPLES);
+    let plan = WelchPlan { channels: CHANNELS, sampling_rate_hz: 1.0, segment_length: 256, hop: 128 };
+    let mut cpu = Cpu.cross_spectra(&plan);
+    cpu.push(&block);
+    let expected = cpu.finish().map_err(|error| DeviceError::WrongAnswer(error.to_string()))?;
+    let mut sums = Welch::new(gpu, &plan)?;
+    sums.push(&block)?;
+    sums.settle()?;
+    let found = sums.safe().0.average(&plan);
+    for (g, e) in found.matrices.iter().zip(&expected.matrices) {
+        for (i, j) in (0..CHANNELS).flat_map(|i| (0..CHANNELS).map(move |j| (i, j))) {
+            let error = (g[(i, j)] - e[(i, j)]).norm();
+            agrees("cross_spectra", error, (e[(i, i)].re * e[(j, j)].re).sqrt())?;
+        }
+    }
+    let plan = LagPlan {
+        channels: CHANNELS,
+        references: (0..CHANNELS).collect(),
+        lags: 24,
+        blocks: 2,
+        segments: vec![Segment { start: 0, samples: SAMPLES as u64 }],
+    };
+    let mut cpu = Cpu.lag_products(&plan);
+    cpu.push(&block);
+    let expected = cpu.finish().map_err(|error| DeviceError::WrongAnswer(error.to_string()))?;
+    let shape = super::layout::Transform::new(super::layout::SHORTEST).map(Form::Transforms);
+    for form in [Some(Form::Direct), shape].into_iter().flatten() {
+        let mut sums = Lags::new(gpu, &plan, form)?;
+        sums.push(&block)?;
+        sums.settle()?;
+        for (g, e) in sums.safe().0.iter().zip(&expected.blocks) {
+            let power = |i: usize| block.channel(i).iter().map(|y| f64::from(*y).powi(2)).sum::<f64>();
+            for (g, e) in g.products.iter().zip(&e.products) {
+                for (i, j) in (0..CHANNELS).flat_map(|i| (0..CHANNELS).map(move |j| (i, j))) {
+                    let scale = (power(i) * power(j)).sqrt();
+                    agrees("lag_products", (g[(i, j)] - e[(i, j)]).abs(), scale)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn agrees(kernel: &str, error: f64, scale: f64) -> Result<(), DeviceError> {
+    if error <= TOLERANCE * scale {
+        return Ok(());
+    }
+    Err(DeviceError::WrongAnswer(format!("{kernel} is off by {error:.1e} of {scale:.1e}, may be by {TOLERANCE:.0e}")))
+}
+
+/// Times two jobs that differ in nothing but the number of channels: the products grow with its square.
+pub(super) fn measure(gpu: &Arc<Gpu>) -> Result<Rates, DeviceError> {
+    let run = |channels: usize| -> Result<f64, DeviceError> {
+        let plan = WelchPlan { channels, sampling_rate_hz: 1.0, segment_length: 256, hop: 256 };
+        let block = noise(channels, SAMPLES);
+        let mut sums = Welch::new(gpu, &plan)?;
+        // The first run compiles.
+        sums.push(&block)?;
+        sums.settle()?;
+        let start = Instant::now();
+        sums.push(&block)?;
+        sums.settle()?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let (few, many) = (run(4)?, run(64)?);
+    // 129 lines, 16 segments, tiles of 64 × 64.
+    let flops = 8.0 * 129.0 * 16.0 * 64.0 * 64.0;
+    let bytes = 4.0 * 64.0 * SAMPLES as f64;
+    Ok(Rates { flops: flops / many, upload_bytes: bytes / many, latency_s: few })
+}
+
+/// Numbers that look like noise, the same everywhere.
+fn noise(channels: usize, samples: usize) -> Block {
+    let mut block = Block::default();
+    block.reset(0, 0, channels, samples);
+    let mut state = 1_u32;
+    for value in &mut block.data {
+        // Numerical Recipes' linear congruence.
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *value = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+    }
+    block
+}

@@ -1,0 +1,214 @@
+//! Welch averages on the device: segments of all channels → spectra → products, summed over up to 64 segments a
+//! submission and 64 submissions on the device, then at home in f64.
+
+use super::device::{Buffer, DeviceError, Ticket, Use};
+use super::kernels::{Commands, Sides, tiles, twiddles};
+use super::layout::{self, SegmentParams, Tile, Transform};
+use super::upload::{room, upload};
+use super::{Gpu, Place};
+use crate::compute::{SpectralSums, WelchPlan, hann};
+use crate::model::record::Block;
+use std::sync::Arc;
+
+/// Segments of one submission at most, and submissions whose sums stay on the device: f32 sums of 64 and of 64 terms.
+const SEGMENTS: usize = 64;
+/// See [`SEGMENTS`].
+const SUBMISSIONS: usize = 64;
+
+/// Submissions that are on their way at a time: one computes while the next is filled.
+const IN_FLIGHT: usize = 2;
+
+/// Why this plan is none for the device.
+pub(in crate::compute) fn unfit(gpu: &Gpu, plan: &WelchPlan) -> Option<String> {
+    let n = plan.segment_length;
+    let Some(shape) = Transform::new(n) else {
+        return Some(format!("segment_length {n} is no power of two from {} to {}", layout::SHORTEST, layout::LONGEST));
+    };
+    let limits = gpu.device.limits();
+    let threads = limits.max_compute_invocations_per_workgroup as usize;
+    let bytes = limits.max_compute_workgroup_storage_size as usize;
+    if shape.threads() > threads || shape.workgroup_bytes() > bytes {
+        return Some(format!(
+            "segment_length {n} takes {} threads and {} bytes of workgroup memory, the adapter has {threads} and {bytes}",
+            shape.threads(),
+            shape.workgroup_bytes()
+        ));
+    }
+    let sums = 8 * (plan.channels * (plan.channels + 1) / 2 * (n / 2 + 1)) as u64;
+    let spectra = spectra_bytes(plan, 1);
+    let most = gpu.device.largest_buffer();
+    (sums.max(spectra) > most).then(|| format!("spectral sums of {sums} bytes are more than one buffer of {most}"))
+}
+
+fn spectra_bytes(plan: &WelchPlan, segments: usize) -> u64 {
+    8 * (plan.channels.next_multiple_of(layout::PAD) * segments * (plan.segment_length / 2 + 1)) as u64
+}
+
+/// The accumulator; see [`SpectralSums`] for what comes out.
+pub(in crate::compute) struct Welch {
+    gpu: Arc<Gpu>,
+    plan: WelchPlan,
+    shape: Transform,
+    tile: Tile,
+    tile_count: usize,
+    /// Segments of a submission.
+    chunk: usize,
+    twiddles: Buffer,
+    window: Buffer,
+    channels: Buffer,
+    tiles: Buffer,
+    spectra: Buffer,
+    sums: Buffer,
+    /// Samples of the submissions on their way, with what each holds.
+    flight: Vec<(Ticket, Vec<Buffer>)>,
+    pending: Vec<Vec<f32>>,
+    /// Place of the first pending sample.
+    at: Place,
+    /// Submissions, and segments, since sums went home.
+    submissions: usize,
+    segments: u64,
+    home: SpectralSums,
+    /// From where on nothing is at home.
+    safe: Place,
+}
+
+impl Welch {
+    pub(in crate::compute) fn new(gpu: &Arc<Gpu>, plan: &WelchPlan) -> Result<Welch, DeviceError> {
+        let refused = |message: String| DeviceError::Refused { what: "the plan", message };
+        if let Some(reason) = unfit(gpu, plan) {
+            return Err(refused(reason));
+        }
+        let shape = Transform::new(plan.segment_length).ok_or_else(|| refused("length".into()))?;
+        let (n, l) = (plan.segment_length, plan.channels);
+        let tile = Tile::new(l);
+        let list = tiles(tile, l, l, true);
+        let pairs = l * (l + 1) / 2;
+        let most = gpu.device.largest_buffer();
+        let fits = |segments: &usize| {
+            spectra_bytes(plan, *segments) <= most && room(l, (*segments - 1) * plan.hop + n) <= most
+        };
+        let chunk = (1..=SEGMENTS).rev().find(fits).unwrap_or(1);
+        let device = &gpu.device;
+        let window: Vec<f32> = hann(n).into_iter().map(|w| w as f32).collect();
+        let rows: Vec<u32> = (0..l as u32).collect();
+        let lines = n / 2 + 1;
+        Ok(Welch {
+            shape,
+            tile,
+            tile_count: list.len() / 2,
+            chunk,
+            twiddles: device.filled(Use::Storage, "twiddles", bytemuck::cast_slice(&twiddles(n)))?,
+            window: device.filled(Use::Storage, "window", bytemuck::cast_slice(&window))?,
+            channels: device.filled(Use::Storage, "channels", bytemuck::cast_slice(&rows))?,
+            tiles: device.filled(Use::Storage, "tiles", bytemuck::cast_slice(&list))?,
+            spectra: device.buffer(Use::Storage, "spectra", spectra_bytes(plan, chunk))?,
+            sums: device.buffer(Use::Storage, "spectral sums", 8 * (pairs * lines) as u64)?,
+            flight: Vec::new(),
+            pending: vec![Vec::new(); l],
+            at: Place::default(),
+            submissions: 0,
+            segments: 0,
+            home: SpectralSums::new(l, lines),
+            safe: Place::default(),
+            gpu: gpu.clone(),
+            plan: plan.clone(),
+        })
+    }
+
+    pub(in crate::compute) fn push(&mut self, block: &Block) -> Result<(), DeviceError> {
+        if block.segment != self.at.segment {
+            self.drain(true)?;
+            self.pending.iter_mut().for_each(Vec::clear);
+            self.at = Place { segment: block.segment, start: block.start };
+        }
+        for (c, pending) in self.pending.iter_mut().enumerate() {
+            pending.extend_from_slice(block.channel(c));
+        }
+        self.drain(false)
+    }
+
+    /// The sums that are at home, and where the record goes on.
+    pub(in crate::compute) fn safe(&mut self) -> (SpectralSums, Place) {
+        (std::mem::take(&mut self.home), self.safe)
+    }
+
+    /// Brings everything home.
+    pub(in crate::compute) fn settle(&mut self) -> Result<(), DeviceError> {
+        self.drain(true)?;
+        self.bring_home()
+    }
+
+    /// Submits the complete segments, whole chunks of them or (`rest`) all.
+    fn drain(&mut self, rest: bool) -> Result<(), DeviceError> {
+        let (n, hop) = (self.plan.segment_length, self.plan.hop);
+        let available = self.pending.first().map_or(0, Vec::len);
+        let complete = if available < n { 0 } else { (available - n) / hop + 1 };
+        let mut done = 0;
+        while complete - done >= if rest { 1 } else { self.chunk } {
+            let segments = self.chunk.min(complete - done);
+            self.submit(done * hop, segments)?;
+            done += segments;
+        }
+        // Segments further apart than they are long leave samples that none holds.
+        let used = (done * hop).min(available);
+        self.pending.iter_mut().for_each(|channel| drop(channel.drain(..used)));
+        Ok(())
+    }
+
+    fn submit(&mut self, from: usize, segments: usize) -> Result<(), DeviceError> {
+        let (n, hop, l) = (self.plan.segment_length, self.plan.hop, self.plan.channels);
+        let gpu = self.gpu.clone();
+        let samples = upload(&gpu, &self.pending, from..from + (segments - 1) * hop + n)?;
+        let on_device = gpu.device.buffer(Use::Storage, "samples", room(l, (self.chunk - 1) * hop + n))?;
+        let stretches: Vec<u32> = (0..segments).flat_map(|s| [(s * hop) as u32, n as u32]).collect();
+        let stretches = gpu.device.filled(Use::Storage, "stretches", bytemuck::cast_slice(&stretches))?;
+        let mut commands = Commands::new(&gpu);
+        commands.copy(&samples.source, &on_device, samples.bytes);
+        let params = SegmentParams {
+            stride: samples.stride,
+            rows: l as u32,
+            padded: l.next_multiple_of(layout::PAD) as u32,
+            stretches: segments as u32,
+            packed: samples.packed,
+            centre: 1,
+            ..SegmentParams::default()
+        };
+        let buffers = [&on_device, &self.twiddles, &self.window, &stretches, &self.channels, &self.spectra];
+        commands.segment_spectra(self.shape, buffers, params)?;
+        let sides = Sides { left: (&self.spectra, l), right: (&self.spectra, l), is_lower: true };
+        let tiles = (self.tile, &self.tiles, self.tile_count);
+        commands.cross_spectra(&sides, &self.sums, tiles, (n / 2 + 1, segments), self.submissions == 0)?;
+        [samples.source, on_device, stretches].into_iter().for_each(|buffer| commands.hold(buffer));
+        let sent = commands.submit()?;
+        self.flight.push(sent);
+        if self.flight.len() == IN_FLIGHT {
+            let (ticket, _held) = self.flight.remove(0);
+            gpu.device.wait(&ticket)?;
+        }
+        self.submissions += 1;
+        self.segments += segments as u64;
+        self.at.start += (segments * hop) as u64;
+        if self.submissions == SUBMISSIONS { self.bring_home() } else { Ok(()) }
+    }
+
+    fn bring_home(&mut self) -> Result<(), DeviceError> {
+        if self.submissions > 0 {
+            let count = 2 * self.home.sums.len();
+            let gpu = self.gpu.clone();
+            let back = gpu.device.buffer(Use::Readback, "spectral sums", 4 * count as u64)?;
+            let mut commands = Commands::new(&gpu);
+            commands.copy(&self.sums, &back, 4 * count as u64);
+            let (ticket, _held) = commands.submit()?;
+            gpu.device.wait(&ticket)?;
+            self.flight.clear();
+            let values = gpu.device.read(&back, count)?;
+            for (sum, value) in self.home.sums.iter_mut().zip(values.chunks_exact(2)) {
+                *sum += nalgebra::Complex::new(f64::from(value[0]), f64::from(value[1]));
+            }
+            self.home.segments += self.segments;
+            (self.submissions, self.segments) = (0, 0);
+        }
+        self.safe = self.at;
+        Ok(())
+    }
+}

@@ -1,0 +1,252 @@
+//! Which backend a run takes, and what its result says about it.
+//!
+//! `auto` takes a real GPU that passed its self-test where the job is large enough to pay for the way there; `cpu` never
+//! looks for one; `gpu` insists on one. A software rasteriser is taken only by name. Whatever keeps a job off the device,
+//! before or during the run, is a reason in the result, not a failure.
+
+use super::cpu::Cpu;
+use super::fallback::{LagSums, OnFailure, Spectra};
+use super::gpu::{DeviceError, Form, Gpu, Lags, Welch, lags_unfit, welch_unfit};
+use super::{Backend, CrossSpectra, LagAccumulator, LagPlan, WelchPlan};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is asked for (`OMA_BACKEND`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// A GPU where there is one and it pays.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU, or nothing is computed.
+    Gpu,
+}
+
+/// Operations below which `auto` does not look for a GPU: opening one (instance, device, pipelines) takes up to a second,
+/// which is worth this much on two cores.
+const SMALL: f64 = 2e10;
+
+/// Operations a second of one core in the sums of the CPU backend: f64, 16 products of two planes in vectors of four.
+const CPU_FLOPS: f64 = 1e10;
+
+/// Where the process stands with its device.
+#[derive(Debug, Default)]
+enum Slot {
+    #[default]
+    Untried,
+    Open(Arc<Gpu>),
+    /// There is none, or not the one that is wanted.
+    None(String),
+}
+
+/// The backends of a process: at most one device, opened when first needed and again after it was lost.
+#[derive(Debug, Default)]
+pub struct Backends {
+    choice: Choice,
+    adapter: Option<String>,
+    slot: Mutex<Slot>,
+}
+
+impl Backends {
+    /// `adapter`: part of a name, or a PCI bus id (`OMA_GPU_ADAPTER`).
+    pub fn new(choice: Choice, adapter: Option<String>) -> Arc<Backends> {
+        Arc::new(Backends { choice, adapter, slot: Mutex::default() })
+    }
+
+    /// Backends that never look for a GPU.
+    pub fn cpu() -> Arc<Backends> {
+        Backends::new(Choice::Cpu, None)
+    }
+
+    /// Backends over a device that is open already.
+    pub fn over(gpu: Arc<Gpu>) -> Arc<Backends> {
+        Arc::new(Backends { choice: Choice::Gpu, adapter: None, slot: Mutex::new(Slot::Open(gpu)) })
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The device; opened if it was never tried or was lost.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn gpu(&self) -> Result<Arc<Gpu>, String> {
+        let mut slot = self.slot();
+        match &*slot {
+            Slot::Open(gpu) => return Ok(gpu.clone()),
+            Slot::None(reason) => return Err(reason.clone()),
+            Slot::Untried => {}
+        }
+        match Gpu::open(self.adapter.as_deref()) {
+            Ok(gpu) => {
+                let adapter = gpu.adapter();
+                tracing::info!(adapter = adapter.name, driver = adapter.driver, "GPU is used");
+                *slot = Slot::Open(gpu.clone());
+                Ok(gpu)
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::info!(reason, "computing on the CPU");
+                *slot = Slot::None(reason.clone());
+                Err(reason)
+            }
+        }
+    }
+
+    /// Makes sure that what is insisted on is there.
+    ///
+    /// # Errors
+    /// Why a GPU that is insisted on cannot be had.
+    pub fn check(&self) -> Result<(), String> {
+        if self.choice == Choice::Gpu { self.gpu().map(drop) } else { Ok(()) }
+    }
+
+    /// The backend of one run over a record of so many samples a channel.
+    pub fn for_run(self: &Arc<Self>, samples: u64) -> RunBackend {
+        RunBackend { backends: self.clone(), samples, told: Arc::default() }
+    }
+}
+
+/// What a result says of where it was computed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The adapter that summed something.
+    pub adapter: Option<String>,
+    /// Its driver.
+    pub driver: Option<String>,
+    /// Why the CPU summed something although it was not asked for.
+    pub fallback_reason: Option<String>,
+    /// The device failed in mid-run.
+    pub is_failed: bool,
+}
+
+impl Told {
+    /// `gpu`, or `cpu` where no sum, or not every one that was begun, was finished on a device.
+    pub fn backend(&self) -> &'static str {
+        if self.adapter.is_some() && !self.is_failed { "gpu" } else { "cpu" }
+    }
+}
+
+/// The backend of one run: a device where it pays, the CPU otherwise and after a failure.
+pub struct RunBackend {
+    backends: Arc<Backends>,
+    samples: u64,
+    told: Arc<Mutex<Told>>,
+}
+
+impl RunBackend {
+    /// What there is to say so far.
+    pub fn told(&self) -> Told {
+        self.lock().clone()
+    }
+
+    /// Logs what went over the bus since the device was opened.
+    pub fn log_traffic(&self) {
+        if let Slot::Open(gpu) = &*self.backends.slot() {
+            tracing::debug!(traffic = ?gpu.traffic(), "GPU");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The device for a job of so many operations and uploaded bytes, or why not.
+    fn device(&self, flops: f64, bytes: f64, unfit: impl Fn(&Gpu) -> Option<String>) -> Result<Arc<Gpu>, String> {
+        if self.lock().is_failed {
+            return Err("the device failed before".into());
+        }
+        let is_auto = self.backends.choice == Choice::Auto;
+        if is_auto && flops < SMALL {
+            return Err(format!("too small for a GPU: {flops:.0e} operations, it begins at {SMALL:.0e}"));
+        }
+        let gpu = self.backends.gpu()?;
+        if let Some(reason) = unfit(&gpu) {
+            return Err(reason);
+        }
+        let rates = gpu.rates();
+        let on_gpu = rates.latency_s + bytes / rates.upload_bytes + flops / rates.flops;
+        let on_cpu = flops / (CPU_FLOPS * rayon::current_num_threads() as f64);
+        if is_auto && on_gpu > on_cpu {
+            return Err(format!("the GPU would take {on_gpu:.1} s, the CPU {on_cpu:.1} s"));
+        }
+        Ok(gpu)
+    }
+
+    fn took(&self, gpu: &Gpu) {
+        let mut told = self.lock();
+        told.adapter = Some(gpu.adapter().name.clone());
+        told.driver = Some(gpu.adapter().driver.clone());
+    }
+
+    fn kept_off(&self, reason: String) {
+        if self.backends.choice != Choice::Cpu {
+            self.lock().fallback_reason.get_or_insert(reason);
+        }
+    }
+
+    /// Tells of a failure, and lets the next run open the device anew.
+    fn on_failure(&self) -> OnFailure {
+        let (told, backends) = (self.told.clone(), self.backends.clone());
+        Arc::new(move |error| {
+            tracing::warn!(%error, "the GPU failed, the run goes on on the CPU");
+            metrics::counter!("oma_gpu_failures_total").increment(1);
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.is_failed = true;
+            told.fallback_reason = Some(error.to_string());
+            *backends.slot() = Slot::Untried;
+        })
+    }
+
+    fn start<T>(
+        &self,
+        gpu: Result<Arc<Gpu>, String>,
+        make: impl FnOnce(&Arc<Gpu>) -> Result<T, DeviceError>,
+    ) -> Option<T> {
+        match gpu {
+            Err(reason) => {
+                self.kept_off(reason);
+                None
+            }
+            Ok(gpu) => {
+                self.took(&gpu);
+                make(&gpu).map_err(|error| (self.on_failure())(&error)).ok()
+            }
+        }
+    }
+}
+
+impl Backend for RunBackend {
+    fn name(&self) -> &'static str {
+        self.told().backend()
+    }
+
+    fn cross_spectra(&self, plan: &WelchPlan) -> Box<dyn CrossSpectra> {
+        if self.backends.choice == Choice::Cpu {
+            return Cpu.cross_spectra(plan);
+        }
+        let (l, n) = (plan.channels as f64, plan.segment_length as f64);
+        let segments = self.samples as f64 / plan.hop as f64;
+        // Transforms 2.5·N·log₂N for each channel; lower triangle of products, 8 operations each.
+        let flops = segments * (2.5 * n * n.log2() * l + 4.0 * l * (l + 1.0) * n / 2.0);
+        let gpu = self.device(flops, 4.0 * l * self.samples as f64, |gpu| welch_unfit(gpu, plan));
+        match self.start(gpu, |gpu| Welch::new(gpu, plan)) {
+            Some(sums) => Box::new(Spectra::new(sums, plan, self.on_failure())),
+            None => Cpu.cross_spectra(plan),
+        }
+    }
+
+    fn lag_products(&self, plan: &LagPlan) -> Box<dyn LagAccumulator> {
+        if self.backends.choice == Choice::Cpu {
+            return Cpu.lag_products(plan);
+        }
+        let samples: u64 = plan.segments.iter().map(|segment| segment.samples).sum();
+        let flops = samples as f64 * Form::cheapest(plan).flops(plan);
+        let gpu = self.device(flops, 4.0 * (plan.channels as u64 * samples) as f64, |gpu| lags_unfit(gpu, plan));
+        match self.start(gpu, |gpu| Lags::new(gpu, plan, Form::of(gpu, plan))) {
+            Some(sums) => Box::new(LagSums::new(sums, plan, self.on_failure())),
+            None => Cpu.lag_products(plan),
+        }
+    }
+}

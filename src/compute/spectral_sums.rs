@@ -1,0 +1,44 @@
+//! Sums of products of spectra in f64, before they are averaged.
+
+use super::{SpectralMatrices, WelchPlan};
+use nalgebra::{Complex, DMatrix};
+use std::f64::consts::PI;
+
+/// The periodic Hann window.
+pub(crate) fn hann(n: usize) -> Vec<f64> {
+    (0..n).map(|t| 0.5 - 0.5 * (2.0 * PI * t as f64 / n as f64).cos()).collect()
+}
+
+/// Σ_s Y_i(s) Y*_j(s) at every line, for j ≤ i.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SpectralSums {
+    /// Segments that were summed.
+    pub(crate) segments: u64,
+    /// [line][i(i+1)/2 + j].
+    pub(crate) sums: Vec<Complex<f64>>,
+}
+
+impl SpectralSums {
+    pub(crate) fn new(channels: usize, lines: usize) -> SpectralSums {
+        SpectralSums { segments: 0, sums: vec![Complex::default(); channels * (channels + 1) / 2 * lines] }
+    }
+
+    /// The averages of [`SpectralMatrices`].
+    pub(crate) fn average(self, plan: &WelchPlan) -> SpectralMatrices {
+        let (n, l) = (plan.segment_length, plan.channels);
+        let power: f64 = hann(n).iter().map(|w| w * w).sum();
+        let scale = 1.0 / (plan.sampling_rate_hz * power * self.segments.max(1) as f64);
+        let matrix = |(line, sums): (usize, &[Complex<f64>])| {
+            let one_sided = if line == 0 || 2 * line == n { scale } else { 2.0 * scale };
+            DMatrix::from_fn(l, l, |i, j| {
+                let sum = |i: usize, j: usize| sums[i * (i + 1) / 2 + j] * one_sided;
+                if j <= i { sum(i, j) } else { sum(j, i).conj() }
+            })
+        };
+        SpectralMatrices {
+            line_hz: plan.sampling_rate_hz / n as f64,
+            segments: self.segments as usize,
+            matrices: self.sums.chunks(l * (l + 1) / 2).enumerate().map(matrix).collect(),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Runs on the GPU: faults in the middle, traffic, and the modes that come out.
+
+use crate::automatic::identify_on;
+use crate::support::cases::{self, Kind};
+use crate::support::gpu::{self, Stamped, backend, compare_products, compare_spectra, on_cpu, powers};
+use crate::support::real_data;
+use oma_worker::compute::cpu::Cpu;
+use oma_worker::compute::gpu::{Fault, Gpu};
+use oma_worker::compute::select::{Backends, Choice, Told};
+use oma_worker::compute::{Backend, LagProducts, SpectralMatrices, WelchPlan};
+use oma_worker::modal::indicators::mac;
+use oma_worker::modal::{spectrum, ssi};
+use oma_worker::model::control::Control;
+use oma_worker::model::parameters::SsiParameters;
+use oma_worker::model::record::{MemoryRecord, Record, Segment};
+use oma_worker::simulate::{Damping, Measurement, ShearChain};
+use std::sync::Arc;
+
+const LENGTH: usize = 256;
+const BLOCKS: usize = 3;
+
+/// Spectra and lag products of a record, with products formed directly and by transforms.
+fn sums(record: &dyn Record, on: &dyn Backend) -> (SpectralMatrices, Vec<LagProducts>) {
+    let control = Control::none();
+    let spectra = spectrum::spectral_matrices(record, LENGTH, 0.5, on, &control).unwrap();
+    let of_lags = |&lags: &usize| ssi::lag_products(record, &[0, 2], lags, BLOCKS, on, &control).unwrap();
+    (spectra, [6, 40].iter().map(of_lags).collect())
+}
+
+/// The sums agree with the CPU's, whoever formed them in the end.
+fn agree(told: &Told, found: (SpectralMatrices, Vec<LagProducts>), record: &[Vec<f32>], of: &MemoryRecord) {
+    assert_eq!(told.backend(), if told.is_failed { "cpu" } else { "gpu" });
+    let (spectra, products) = sums(of, &Cpu);
+    // The stamp says who began; `told` says who ended.
+    compare_spectra(&[Stamped { backend: "gpu", value: found.0 }, on_cpu(spectra)]).unwrap();
+    for (found, expected) in found.1.into_iter().zip(products) {
+        compare_products(&[Stamped { backend: "gpu", value: found }, on_cpu(expected)], &powers(record, BLOCKS))
+            .unwrap();
+    }
+}
+
+/// A fault at its first occasion, its second, … until a run has none left.
+fn every_occasion(fault: Fault, least: u64, words: &str) {
+    let channels = cases::record(Kind::Random, 3, 20_000);
+    let record = MemoryRecord::new(50.0, channels.clone());
+    for after in 0.. {
+        let device = gpu::open();
+        let run = backend(&device);
+        device.inject(fault, after);
+        let found = sums(&record, &run);
+        let told = run.told();
+        agree(&told, found, &channels, &record);
+        if !told.is_failed {
+            assert!(after >= least, "only {after} occasions");
+            assert_eq!(told.fallback_reason, None);
+            return;
+        }
+        let reason = told.fallback_reason.unwrap();
+        assert!(reason.contains(words) && told.adapter.is_some() && told.driver.is_some(), "{reason}");
+    }
+}
+
+#[test]
+fn a_device_lost_at_any_submission_leaves_the_sums_of_the_cpu() {
+    every_occasion(Fault::LoseDevice, 10, "lost");
+}
+
+#[test]
+fn memory_refused_at_any_allocation_leaves_the_sums_of_the_cpu() {
+    every_occasion(Fault::RefuseAllocation, 5, "refused");
+}
+
+#[test]
+fn a_device_that_hangs_at_any_wait_leaves_the_sums_of_the_cpu() {
+    every_occasion(Fault::Hang, 10, "did not answer");
+}
+
+#[test]
+fn after_a_loss_the_blocks_that_were_complete_are_not_computed_again() {
+    let channels = cases::record(Kind::Random, 3, 200_000);
+    let segments = vec![Segment { start: 0, samples: 90_000 }, Segment { start: 90_100, samples: 99_900 }];
+    let record = MemoryRecord::with_segments(50.0, channels, segments);
+    let device = gpu::open();
+    let run = backend(&device);
+    let whole = ssi::lag_products(&record, &[0], 40, 5, &run, &Control::none()).unwrap();
+    device.inject(Fault::LoseDevice, 9);
+    let run = backend(&device);
+    let broken = ssi::lag_products(&record, &[0], 40, 5, &run, &Control::none()).unwrap();
+    assert!(run.told().is_failed);
+    // The same bits where the device had brought the block home, the CPU's afterwards.
+    let same: Vec<bool> = whole.blocks.iter().zip(&broken.blocks).map(|(a, b)| a == b).collect();
+    assert!(same[0] && !same[4], "{same:?}");
+    let cpu = ssi::lag_products(&record, &[0], 40, 5, &Cpu, &Control::none()).unwrap();
+    assert_eq!(cpu.edges, broken.edges);
+    let samples = |products: &LagProducts| products.blocks.iter().map(|b| b.samples).collect::<Vec<_>>();
+    assert_eq!(samples(&cpu), samples(&broken));
+}
+
+fn traffic(device: &Arc<Gpu>, kind: Kind, chunks: usize) -> (f64, u64, u64, u64) {
+    let samples = chunks * 64 * LENGTH / 2 + LENGTH / 2;
+    let record = MemoryRecord::new(50.0, cases::record(kind, 64, samples));
+    let before = device.traffic();
+    spectrum::spectral_matrices(&record, LENGTH, 0.5, &backend(device), &Control::none()).unwrap();
+    let spent = device.traffic().since(before);
+    let uploaded = spent.uploaded_bytes as f64 / (64 * samples) as f64;
+    (uploaded, spent.read_back_bytes, spent.dispatches, spent.peak_bytes)
+}
+
+#[test]
+fn a_record_goes_up_once_and_its_sums_come_back_once() {
+    let device = gpu::open();
+    let triangle = 8 * (64 * 65 / 2 * (LENGTH / 2 + 1)) as u64;
+    let (uploaded, back, dispatches, peak) = traffic(&device, Kind::Random, 3);
+    assert!(uploaded <= 1.05 * 4.0, "{uploaded} bytes a sample");
+    assert_eq!(back, triangle);
+    // One for the spectra, at most eight bands of lines for the products.
+    assert!(dispatches <= 3 * 9, "{dispatches}");
+    // A longer record takes no more memory.
+    let (_, back, _, longer) = traffic(&device, Kind::Random, 5);
+    assert_eq!((back, longer), (triangle, peak));
+    let (packed, ..) = traffic(&device, Kind::Codes, 2);
+    assert!(packed <= 1.05 * 2.0, "{packed} bytes a sample of 16 bits");
+    let record = MemoryRecord::new(50.0, cases::record(Kind::Random, 64, 60_000));
+    let before = device.traffic();
+    ssi::lag_products(&record, &[0, 20], 24, 2, &backend(&device), &Control::none()).unwrap();
+    let spent = device.traffic().since(before);
+    assert!(spent.uploaded_bytes as f64 <= 1.05 * 4.0 * 64.0 * 60_000.0, "{spent:?}");
+    // Half of the f64 products of both blocks.
+    assert_eq!(spent.read_back_bytes, 2 * 4 * 64 * 2 * 24);
+    eprintln!("{spent:?}");
+}
+
+/// Modes of a record on both backends: the same number, frequencies within 1e-5, damping within 0.5 %, MAC 1 − 1e-6.
+fn modes_agree(record: &MemoryRecord) -> usize {
+    let device = gpu::open();
+    let run = backend(&device);
+    let parameters = SsiParameters { decimation_levels: Some(false), ..SsiParameters::default() };
+    let (gpu, cpu) = (identify_on(record, &parameters, &run), identify_on(record, &parameters, &Cpu));
+    assert_eq!((run.told().backend(), run.told().fallback_reason), ("gpu", None));
+    assert_eq!(gpu.modes.len(), cpu.modes.len());
+    for (g, c) in gpu.modes.iter().zip(&cpu.modes) {
+        let (f, xi) = (c.frequency_hz, c.damping_ratio.unwrap());
+        assert!((g.frequency_hz - f).abs() <= 1e-5 * f, "{f} Hz: {}", g.frequency_hz);
+        assert!((g.damping_ratio.unwrap() - xi).abs() <= 5e-3 * xi, "{f} Hz: damping");
+        assert!(mac(g.shape.0.as_view(), c.shape.0.as_view()) >= 1.0 - 1e-6, "{f} Hz: shape");
+    }
+    cpu.modes.len()
+}
+
+#[test]
+fn modes_are_those_of_the_cpu() {
+    let chain = ShearChain { dofs: 5, top_frequency_hz: 20.0, damping: Damping::Uniform(0.01) };
+    let dofs = (0..5).collect();
+    let measured = chain.record(&Measurement { dofs, sampling_rate_hz: 50.0, samples: 20_000, noise: 0.05, seed: 7 });
+    assert_eq!(modes_agree(&MemoryRecord::new(50.0, measured)), 5);
+}
+
+#[test]
+fn modes_of_real_data_are_those_of_the_cpu() {
+    let records = [
+        ("chain05_10min", 100.0),
+        ("pyoma2_5dof_sim_f32", 100.0),
+        ("koma_shearframe", 12.0),
+        ("cheynet_bridge_rz_f32", 15.0),
+        ("pyoma2_palisaden_raw30min_f32", 100.0),
+    ];
+    for (name, rate) in records {
+        let found = modes_agree(&real_data::record(&format!("data/{name}.npy"), rate));
+        eprintln!("{name}: {found} modes");
+        assert!(found > 0, "{name}");
+    }
+}
+
+#[test]
+fn software_is_taken_only_by_name_and_a_small_job_not_at_all() {
+    let plan = WelchPlan { channels: 2, sampling_rate_hz: 1.0, segment_length: 256, hop: 128 };
+    let reason = |choice, adapter: Option<&str>, samples| {
+        let backends = Backends::new(choice, adapter.map(str::to_owned));
+        let run = backends.for_run(samples);
+        run.cross_spectra(&plan);
+        let told = run.told();
+        assert_eq!(told.backend(), "cpu");
+        (told.fallback_reason, backends.check())
+    };
+    let (told, check) = reason(Choice::Auto, None, 1000);
+    assert!(told.unwrap().contains("too small for a GPU") && check.is_ok());
+    let (told, check) = reason(Choice::Gpu, Some("no such thing"), 1000);
+    assert!(told.unwrap().contains("no such thing") && check.unwrap_err().contains("OMA_GPU_ADAPTER"));
+    assert_eq!(reason(Choice::Cpu, None, 1 << 40), (None, Ok(())));
+}
+
+/// Each kernel's twin against what the project computes by the fast way, and so against the kernels.
+#[test]
+fn twins_read_like_the_formula_and_agree_with_the_cpu() {
+    use crate::support::twins;
+    let y: Vec<f64> = cases::noise(1, 64).into_iter().map(f64::from).collect();
+    let r: Vec<f64> = cases::noise(2, 50).into_iter().map(f64::from).collect();
+    // Zero-padded to 128, fifteen lags wrap nowhere.
+    let ones = vec![1.0; 128];
+    let (a, b) = (twins::segment_spectra(&y, &ones, false), twins::segment_spectra(&r, &ones, false));
+    let product: Vec<_> = a.iter().zip(&b).map(|(a, b)| twins::cross_spectra(&[*a], &[*b])).collect();
+    let direct = twins::lag_products(&y, &r, 50, 15);
+    for (found, exact) in twins::correlations(&product, 15).into_iter().zip(direct) {
+        // Sums of 128 terms below 1e3, twice.
+        assert!((found - exact).abs() <= 1e-10, "{found} for {exact}");
+    }
+    let window: Vec<f64> = (0..64).map(|t| 0.5 - 0.5 * (std::f64::consts::PI * t as f64 / 32.0).cos()).collect();
+    let x = twins::segment_spectra(&y, &window, true);
+    let plan = WelchPlan { channels: 1, sampling_rate_hz: 1.0, segment_length: 64, hop: 64 };
+    let mut cpu = Cpu.cross_spectra(&plan);
+    let single = vec![y.iter().map(|y| *y as f32).collect::<Vec<_>>()];
+    let whole = [Segment { start: 0, samples: 64 }];
+    gpu::blocks(&single, &whole, &[64]).iter().for_each(|block| cpu.push(block));
+    let power: f64 = window.iter().map(|w| w * w).sum();
+    for (k, g) in cpu.finish().unwrap().matrices.iter().enumerate() {
+        let one_sided = if k == 0 || k == 32 { 1.0 } else { 2.0 };
+        assert!((g[(0, 0)].re - one_sided * x[k].norm_sqr() / power).abs() <= 1e-10, "line {k}");
+    }
+}
