@@ -70,17 +70,18 @@ pub fn files(result: &AnalysisResult) -> Result<Vec<File>, ExportError> {
         files.push(("poles.parquet", encoded("poles.parquet", &columns)?));
     }
     if let Some(spectrum) = &result.spectrum {
-        let axis = spectrum.frequency_hz;
-        let frequencies: Vec<f64> = (0..axis.count).map(|k| axis.at(k)).collect();
+        // A document from elsewhere may promise more lines than it has.
+        let lines = spectrum.singular_values.iter().map(Vec::len).min().unwrap_or(0);
+        let frequencies: Vec<f64> = (0..lines).map(|k| spectrum.frequency_hz.at(k)).collect();
         let all: Vec<&Vec<f64>> = std::iter::once(&frequencies).chain(&spectrum.singular_values).collect();
-        let rows = (0..axis.count).flat_map(|k| all.iter().map(move |values| values[k]));
-        files.push(("spectra.npy", npy("spectra.npy", &[axis.count as u64, all.len() as u64], rows)?));
+        let rows = (0..lines).flat_map(|k| all.iter().map(move |values| values[k]));
+        files.push(("spectra.npy", npy("spectra.npy", &[lines as u64, all.len() as u64], rows)?));
         let name = |k: usize| if k == 0 { "frequency_hz".to_owned() } else { format!("singular_value_{k}") };
         let values: Vec<Value> = all.iter().map(|values| json!(values)).collect();
         let columns: Columns<'_> = values
             .iter()
             .enumerate()
-            .map(|(k, values)| (name(k), values.as_array().into_iter().flatten().map(Some).collect()))
+            .map(|(k, values)| (name(k), values.as_array().into_iter().flatten().take(lines).map(Some).collect()))
             .collect();
         files.push(("spectra.parquet", encoded("spectra.parquet", &columns)?));
         files.push(("spectra.uff", universal::functions(result, spectrum).into_bytes()));

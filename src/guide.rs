@@ -71,11 +71,10 @@
 //! let spectra = spectrum::spectral_matrices(&record, 1024, 0.5, &Cpu, &control)?;
 //! let setting = fdd::PeakSetting { band_hz: (0.0, 25.0), overlap: 0.5, prominence: fdd::PROMINENCE };
 //! let peaks = fdd::peaks(&spectra, &setting, &control)?;
-//! assert_eq!(peaks.len(), 3);
 //! // A peak is as wide as its damping makes it, 2 ξ f, and no finer than a line of the spectrum.
-//! for (peak, exact) in peaks.iter().zip(frame.modes()) {
+//! for exact in frame.modes() {
 //!     let width = 2.0 * exact.damping_ratio * exact.frequency_hz + spectra.line_hz;
-//!     assert!((peak.frequency_hz - exact.frequency_hz).abs() <= width);
+//!     assert!(peaks.iter().any(|peak| (peak.frequency_hz - exact.frequency_hz).abs() <= width));
 //! }
 //! # Ok::<(), oma_worker::modal::ModalError>(())
 //! ```
@@ -98,22 +97,29 @@
 //! #     Measurement { dofs: vec![0, 1, 2], sampling_rate_hz: 50.0, samples: 15_000, noise: 0.05, seed: 7 };
 //! # let record = MemoryRecord::new(50.0, frame.record(&measurement));
 //! # let control = Control::none();
-//! use oma_worker::modal::automatic;
-//! use oma_worker::modal::indicators::mac;
-//! use oma_worker::model::parameters::SsiParameters;
 //! use nalgebra::Complex;
+//! use oma_worker::modal::indicators::mac;
+//! use oma_worker::modal::{ModalError, automatic};
+//! use oma_worker::model::parameters::SsiParameters;
+//! use oma_worker::model::record::Record;
+//! use oma_worker::preprocess;
 //!
-//! // One decimation level is enough here.
-//! let parameters = SsiParameters { decimation_levels: Some(false), ..SsiParameters::default() };
-//! let never = |_, _| unreachable!("only levels decimate");
-//! let found = automatic::identify(&record, &parameters, None, &never, &Cpu, &control)?;
-//! assert_eq!(found.modes.len(), 3);
-//! for (mode, exact) in found.modes.iter().zip(frame.modes()) {
+//! // Modes far below the sampling rate are looked for in a decimated record.
+//! let decimate = |record, factor| match preprocess::decimate(record, factor) {
+//!     Ok(decimated) => Ok(Box::new(decimated) as Box<dyn Record>),
+//!     Err(error) => Err(ModalError::Setting(error.to_string())),
+//! };
+//! let decimate: &automatic::Decimate<'_> = &decimate;
+//! let found = automatic::identify(&record, &SsiParameters::default(), None, decimate, &Cpu, &control)?;
+//! for exact in frame.modes() {
+//!     let shape = exact.shape.map(|x| Complex::new(x, 0.0));
 //!     // Within five standard deviations, which the method itself tells.
-//!     let std = mode.frequency_std_hz.unwrap_or(f64::NAN);
-//!     assert!((mode.frequency_hz - exact.frequency_hz).abs() <= 5.0 * std);
-//!     let exact_shape = exact.shape.map(|x| Complex::new(x, 0.0));
-//!     assert!(mac(mode.shape.0.as_view(), exact_shape.as_view()) > 0.99);
+//!     let is_found = found.modes.iter().any(|mode| {
+//!         let std = mode.frequency_std_hz.unwrap_or(f64::NAN);
+//!         let near = (mode.frequency_hz - exact.frequency_hz).abs() <= 5.0 * std;
+//!         near && mac(mode.shape.0.as_view(), shape.as_view()) > 0.99
+//!     });
+//!     assert!(is_found, "{exact:?}");
 //! }
 //! # Ok::<(), oma_worker::modal::ModalError>(())
 //! ```

@@ -213,7 +213,7 @@ fn verdict_trace(poles: &Stabilization, verdict: &str, count: usize) -> Value {
     json!({
         "type": "scatter", "mode": "markers", "name": format!("{} ({count})", plain(verdict)),
         "x": of_verdict.iter().map(|&k| column(&poles.frequency_hz, k).map(|f| number(f, FREQUENCY_DIGITS))).collect::<Vec<_>>(),
-        "y": of_verdict.iter().map(|&k| poles.order[k]).collect::<Vec<_>>(),
+        "y": of_verdict.iter().map(|&k| poles.order.get(k)).collect::<Vec<_>>(),
         "customdata": of_verdict.iter().map(known).collect::<Vec<_>>(),
         "marker": {"color": colour, "symbol": symbol, "size": if stable { 7 } else { 4 }, "opacity": if stable { 1.0 } else { 0.5 }},
         "hovertemplate": format!(

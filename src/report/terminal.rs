@@ -54,7 +54,7 @@ pub fn spectrum_sketch(result: &AnalysisResult, width: usize, coloured: bool) ->
     }
     let mut marks = vec![' '; width];
     for (k, mode) in result.modes.iter().enumerate() {
-        let place = ((mode.frequency_hz - start) / (end - start) * width as f64) as usize;
+        let place = column_of(((mode.frequency_hz - start) / spectrum.frequency_hz.step).round().max(0.0) as usize);
         let number = (k + 1).to_string();
         let room = place..place + number.len();
         // A number that would run into its neighbour is left out: the table has them all.
@@ -100,8 +100,8 @@ mod tests {
         let column = |line: &str, what: char| line.chars().position(|c| c == what);
         assert_eq!(column(lines[1], '█'), Some(19), "{text}");
         // Of two modes in one place one is shown.
-        assert_eq!(lines[HEIGHT + 1].trim_end().len(), 61, "{text}");
-        assert_eq!((column(lines[HEIGHT + 1], '1'), column(lines[HEIGHT + 1], '3')), (Some(20), Some(60)), "{text}");
+        assert_eq!(lines[HEIGHT + 1].trim_end().len(), 60, "{text}");
+        assert_eq!((column(lines[HEIGHT + 1], '1'), column(lines[HEIGHT + 1], '3')), (Some(19), Some(59)), "{text}");
         assert!(lines[HEIGHT + 2].starts_with('0') && lines[HEIGHT + 2].ends_with("10.0 Hz"), "{text}");
     }
 

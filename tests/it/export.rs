@@ -128,9 +128,14 @@ fn a_universal_file_has_nodes_lines_and_shapes_in_the_columns_of_its_datasets() 
     assert_eq!(lines[shape + 7], "         2         6         1         1");
     // λ = 2π 1.88 (−0.011 + i √(1 − 0.011²)).
     assert_eq!(&lines[shape + 8][..26], " -1.29936E-01  1.18117E+01");
-    assert_eq!(lines[shape + 9].trim(), "1");
-    assert_eq!(lines[shape + 10], "  0.00000E+00  0.00000E+00  0.00000E+00  0.00000E+00  1.00000E+00  0.00000E+00");
-    assert_eq!(lines[shape + 12], "  0.00000E+00  0.00000E+00 -5.00000E-01  1.00000E-02  0.00000E+00  0.00000E+00");
-    assert_eq!(lines[shape + 14].split_whitespace().collect::<Vec<_>>(), ["0.00000E+00"; 6]);
+    for (node, expected) in [(1, [0.0, 0.0, 0.0, 0.0, 1.0, 0.0]), (2, [0.0, 0.0, -0.5, 0.01, 0.0, 0.0]), (3, [0.0; 6])]
+    {
+        let at = shape + 7 + 2 * node;
+        assert_eq!(lines[at].trim(), node.to_string());
+        let values: Vec<f64> = lines[at + 1].split_whitespace().map(|value| value.parse().unwrap()).collect();
+        // Six digits are written; what is 0 may be so to rounding.
+        let near = |(value, expected): (&f64, f64)| (value - expected).abs() <= 5e-6;
+        assert!(values.len() == 6 && values.iter().zip(expected).all(near), "{values:?}");
+    }
     assert_eq!(lines.len() - 1, shape + 15, "{uff}");
 }
