@@ -1,6 +1,7 @@
 //! From local files to a result: ingest → preprocess → modal, synchronous, under a [`Control`].
 
 mod methods;
+mod plscf;
 mod summary;
 mod view;
 
@@ -151,7 +152,10 @@ pub fn run(
             let live = LiveChannels::of(&record, &record.description().quality)?;
             result.provenance.warnings.extend(live.warnings().iter().cloned());
             summary::describe_channels(&mut result, &live, &record.description().quality);
-            if request.run_type == RunType::Fdd {
+            if request.run_type == RunType::Fdd && request.parameters.fdd.method.as_deref() == Some(plscf::METHOD) {
+                let references = live.references(request.reference_channels.as_deref())?;
+                plscf::plscf(&mut result, &request.parameters.fdd, &live, references.as_deref(), backend, control)?;
+            } else if request.run_type == RunType::Fdd {
                 methods::fdd(&mut result, &request.parameters.fdd, &live, backend, control)?;
             } else {
                 let references = live.references(request.reference_channels.as_deref())?;

@@ -27,6 +27,7 @@ mod ingest; // raw files of every kind → samples, or one clear error
 mod kafka_tls; // Kafka over TLS
 mod log; // what the log says of a run
 mod platform; // worker processes on the real servers, as the platform runs them
+mod plscf; // pLSCF against exact correlations, chains and pyOMA2's figures
 mod preprocess; // calibrate, detrend, filter, decimate; decimated views
 mod processes; // two real worker processes, kill -9 at random moments
 mod protocol; // the write protocol under every fault that there is, on a paused clock
