@@ -1,6 +1,6 @@
 //! From blocks of samples to modes: pure, synchronous mathematics over a [`Backend`](crate::compute::Backend).
 //!
-//! [`spectrum`] → [`fdd`] → [`efdd`] with [`bell`] are the frequency domain; [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and
+//! [`spectrum`] → [`fdd`] → [`efdd`] with [`bell`] are the frequency domain, and [`plscf`] with its own normal equations; [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and
 //! [`shapes`] → [`selection`] → [`automatic`] the subspace method; [`indicators`] and [`clustering`] serve both.
 
 pub mod indicators;
@@ -12,6 +12,8 @@ pub mod fdd;
 pub mod bell;
 
 pub mod efdd;
+
+pub mod plscf;
 
 pub mod displacement;
 

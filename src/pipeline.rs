@@ -1,6 +1,7 @@
 //! From local files to a result: ingest → preprocess → modal, synchronous, under a [`Control`].
 
 mod methods;
+mod plscf;
 mod signals;
 mod summary;
 mod view;
@@ -166,7 +167,10 @@ pub fn run(
             result.provenance.warnings.extend(live.warnings().iter().cloned());
             summary::describe_channels(&mut result, &live, &record.description().quality);
             summary::place_channels(&mut result, &live.info().channels, &request.wireframe);
-            if request.run_type == RunType::Fdd {
+            if request.run_type == RunType::Fdd && request.parameters.fdd.method.as_deref() == Some(plscf::METHOD) {
+                let references = live.references(request.reference_channels.as_deref())?;
+                plscf::plscf(&mut result, &request.parameters.fdd, &live, references.as_deref(), backend, control)?;
+            } else if request.run_type == RunType::Fdd {
                 methods::fdd(&mut result, &request.parameters.fdd, &live, backend, control)?;
             } else {
                 let references = live.references(request.reference_channels.as_deref())?;

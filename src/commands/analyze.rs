@@ -39,7 +39,7 @@ Parameters, for --set, or for --parameters as a JSON object of the same names:
                  linear), detrend_breakpoints, outliers, filter, integration, differentiation,
                  decimation_factor, decimation_filter (iir, fir)
   fdd            segment_length, overlap, band_low_hz, band_high_hz, singular_values,
-                 peak_prominence
+                 peak_prominence; plscf also order_min, order_max, uncertainty
   ssi            weighting (upc, pc, cva), block_rows, order_min, order_max, band_low_hz,
                  band_high_hz, uncertainty, blocks, decimation_levels
 Each has a default or a rule that fits the record; the result tells what was used.";
@@ -90,6 +90,8 @@ enum Method {
     Efdd,
     /// … with damping, each mode's spectrum by its shape
     Fsdd,
+    /// Poly-reference least squares complex frequency on the half spectrum
+    Plscf,
     /// Covariance-driven stochastic subspace identification
     SsiCov,
     /// Data-driven stochastic subspace identification
@@ -99,7 +101,7 @@ enum Method {
 impl Method {
     fn run_type(self) -> RunType {
         match self {
-            Method::Fdd | Method::Efdd | Method::Fsdd => RunType::Fdd,
+            Method::Fdd | Method::Efdd | Method::Fsdd | Method::Plscf => RunType::Fdd,
             Method::SsiCov | Method::SsiDat => RunType::Ssi,
         }
     }
@@ -107,7 +109,7 @@ impl Method {
     /// The part of the parameters that is the method's own.
     fn part(self) -> &'static str {
         match self {
-            Method::Fdd | Method::Efdd | Method::Fsdd => "fdd",
+            Method::Fdd | Method::Efdd | Method::Fsdd | Method::Plscf => "fdd",
             Method::SsiCov | Method::SsiDat => "ssi",
         }
     }
@@ -118,6 +120,7 @@ impl Method {
             Method::Fdd => "fdd",
             Method::Efdd => "efdd",
             Method::Fsdd => "fsdd",
+            Method::Plscf => "plscf",
             Method::SsiCov => "ssi-cov",
             Method::SsiDat => "ssi-dat",
         }

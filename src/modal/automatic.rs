@@ -5,7 +5,9 @@
 mod describe;
 mod survey;
 
+pub(crate) use self::describe::spread;
 use self::describe::{ModeContext, judge_members};
+pub(crate) use self::survey::choose_references;
 use self::survey::{REFERENCES, Survey, first_factor};
 use super::ModalError;
 use super::poles::{Order, Pole};
@@ -363,27 +365,35 @@ fn unite(levels: &[Level]) -> Vec<Mode> {
 }
 
 fn stabilization(levels: &[Level]) -> Stabilization {
-    let finite = |x: f64| x.is_finite().then_some(x);
     let mut table = Stabilization::default();
     for level in levels {
-        let mut before: Option<&Order> = None;
-        for (order, verdicts) in level.orders.iter().zip(&level.selection.verdicts) {
-            let before = before.replace(order);
-            for (pole, verdict) in order.poles.iter().zip(verdicts) {
-                table.level_sampling_rate_hz.push(level.sampling_rate_hz);
-                table.order.push(order.order);
-                table.frequency_hz.push(finite(pole.frequency_hz));
-                table.damping_ratio.push(finite(pole.damping_ratio));
-                table.frequency_std_hz.push(pole.deviation.and_then(|d| finite(d.frequency_hz)));
-                table.damping_ratio_std.push(pole.deviation.and_then(|d| finite(d.damping_ratio)));
-                table.mpc.push(finite(pole.mpc));
-                table.mpd.push(finite(pole.mpd));
-                table.mac.push(before.and_then(|before| mac_with_nearest(pole, before)));
-                table.verdict.push(verdict.as_str().into());
-            }
-        }
+        append(&mut table, level.sampling_rate_hz, &level.orders, &level.selection.verdicts);
     }
     table
+}
+
+/// Adds the poles of several orders with their verdicts to a table.
+pub(crate) fn append(table: &mut Stabilization, sampling_rate_hz: f64, orders: &[Order], verdicts: &[Vec<Verdict>]) {
+    let mut before: Option<&Order> = None;
+    for (order, verdicts) in orders.iter().zip(verdicts) {
+        let before = before.replace(order);
+        for (pole, verdict) in order.poles.iter().zip(verdicts) {
+            table.level_sampling_rate_hz.push(sampling_rate_hz);
+            table.order.push(order.order);
+            table.frequency_hz.push(finite(pole.frequency_hz));
+            table.damping_ratio.push(finite(pole.damping_ratio));
+            table.frequency_std_hz.push(pole.deviation.and_then(|d| finite(d.frequency_hz)));
+            table.damping_ratio_std.push(pole.deviation.and_then(|d| finite(d.damping_ratio)));
+            table.mpc.push(finite(pole.mpc));
+            table.mpd.push(finite(pole.mpd));
+            table.mac.push(before.and_then(|before| mac_with_nearest(pole, before)));
+            table.verdict.push(verdict.as_str().into());
+        }
+    }
+}
+
+fn finite(x: f64) -> Option<f64> {
+    x.is_finite().then_some(x)
 }
 
 /// MAC with the pole of another order that is nearest in frequency.

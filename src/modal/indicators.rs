@@ -16,7 +16,7 @@ pub fn mac(a: DVectorView<'_, C64>, b: DVectorView<'_, C64>) -> f64 {
 /// Modal phase collinearity: 1 if all components lie on one line through the origin of the complex plane, towards
 /// 0 as they spread in phase. ((λ₁ − λ₂)/(λ₁ + λ₂))² of the 2 × 2 matrix of sums of Re and Im.
 ///
-/// The mean is not removed, so a rigid shape has 1 (pyOMA2 removes it and gives NaN there).
+/// Its complement 1 − MPC is the modal complexity factor (MCF) of other packages. The mean is not removed, so a rigid shape has 1 (pyOMA2 removes it and gives NaN there).
 ///
 /// # Source
 /// Pappa, Elliott & Schenk (1993), without mean removal.

@@ -229,9 +229,10 @@ impl PreprocessingParameters {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FddParameters {
-    /// `fdd` by rule; `efdd` and `fsdd` also tell the damping.
+    /// `fdd` by rule; `efdd` and `fsdd` also tell the damping; `plscf` fits the half spectrum.
     pub method: Option<String>,
-    /// Samples of a Welch segment; by rule a power of two that leaves 40 half-overlapped segments.
+    /// Samples of a Welch segment; by rule a power of two that leaves 40 half-overlapped segments. `plscf` fits the
+    /// correlations at half as many lags.
     pub segment_length: Option<usize>,
     /// Overlap of two segments as a part of their length; 0.5 by rule.
     pub overlap: Option<f64>,
@@ -243,6 +244,12 @@ pub struct FddParameters {
     pub singular_values: Option<usize>,
     /// Least prominence of a peak of ln s₁ in units of its standard deviation × √2; 4 by rule (automation §4).
     pub peak_prominence: Option<f64>,
+    /// Highest order of the polynomial (`plscf`); each has as many poles a reference. By rule 30.
+    pub order_max: Option<usize>,
+    /// Lowest order of the polynomial (`plscf`); by rule a third of the highest.
+    pub order_min: Option<usize>,
+    /// Standard deviations of every pole (`plscf`); true by rule. Without them modes are selected by MPC and support.
+    pub uncertainty: Option<bool>,
 }
 
 /// What is done to the block Hankel matrix before its decomposition.
@@ -346,6 +353,9 @@ const FDD: Names = &[
     ("band_high_hz", &[]),
     ("singular_values", &[]),
     ("peak_prominence", &[]),
+    ("order_max", &["ordmax"]),
+    ("order_min", &["ordmin"]),
+    ("uncertainty", &["calc_unc"]),
 ];
 
 const SSI: Names = &[
@@ -416,7 +426,10 @@ impl Parameters {
             }
         }
         let f = &self.fdd;
-        one_of("fdd", &f.method, &["fdd", "efdd", "fsdd"])?;
+        one_of("fdd", &f.method, &["fdd", "efdd", "fsdd", "plscf"])?;
+        at_least("fdd", "order_max", f.order_max, 2)?;
+        at_least("fdd", "order_min", f.order_min, 1)?;
+        order_range("fdd", f.order_min, f.order_max)?;
         at_least("fdd", "segment_length", f.segment_length, 16)?;
         at_least("fdd", "singular_values", f.singular_values, 1)?;
         if let Some(overlap) = f.overlap
@@ -436,11 +449,7 @@ impl Parameters {
         at_least("ssi", "order_max", s.order_max, 2)?;
         at_least("ssi", "order_min", s.order_min, 1)?;
         at_least("ssi", "blocks", s.blocks, 4)?;
-        if let (Some(min), Some(max)) = (s.order_min, s.order_max)
-            && min > max
-        {
-            return Err(range("ssi", "order_min", min.to_string(), &format!("at most order_max, {max}")));
-        }
+        order_range("ssi", s.order_min, s.order_max)?;
         band("ssi", s.band_low_hz, s.band_high_hz)
     }
 }
@@ -456,6 +465,15 @@ fn range(part: &'static str, name: &'static str, value: String, limit: &str) -> 
 fn at_least(part: &'static str, name: &'static str, value: Option<usize>, least: usize) -> Result<(), ParameterError> {
     match value {
         Some(v) if v < least => Err(range(part, name, v.to_string(), &format!("at least {least}"))),
+        _ => Ok(()),
+    }
+}
+
+fn order_range(part: &'static str, min: Option<usize>, max: Option<usize>) -> Result<(), ParameterError> {
+    match (min, max) {
+        (Some(min), Some(max)) if min > max => {
+            Err(range(part, "order_min", min.to_string(), &format!("at most order_max, {max}")))
+        }
         _ => Ok(()),
     }
 }

@@ -20,7 +20,7 @@ pub struct AnalysisResult {
     /// The kind of run.
     #[serde(rename = "type")]
     pub run_type: RunType,
-    /// `preprocessing`, `fdd`, `efdd`, `fsdd`, `ssi-cov`, `ssi-dat`.
+    /// `preprocessing`, `fdd`, `efdd`, `fsdd`, `plscf`, `ssi-cov`, `ssi-dat`.
     pub method: String,
     /// When it was made, UTC.
     pub created_at: jiff::Timestamp,
@@ -39,7 +39,7 @@ pub struct AnalysisResult {
     /// Singular values of the spectral matrix (FDD).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spectrum: Option<SpectrumSummary>,
-    /// Every pole of every order (SSI).
+    /// Every pole of every order (SSI, pLSCF).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stabilization: Option<Stabilization>,
     /// Per-channel statistics and verdicts (PREPROCESSING).

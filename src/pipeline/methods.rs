@@ -16,10 +16,10 @@ use crate::preprocess;
 use serde_json::json;
 
 /// Overlap of Welch segments by rule.
-const OVERLAP: f64 = 0.5;
+pub(super) const OVERLAP: f64 = 0.5;
 
 /// Singular values that are kept by rule: more than three modes seldom meet at one line.
-const SINGULAR_VALUES: usize = 3;
+pub(super) const SINGULAR_VALUES: usize = 3;
 
 /// Frequency domain decomposition, plain (`fdd`) or with damping (`efdd`, `fsdd`).
 pub(super) fn fdd(
@@ -160,7 +160,12 @@ fn effective(parameters: &SsiParameters, found: &Identified, info: &RecordInfo) 
     })
 }
 
-fn check_band(part: &str, low: Option<f64>, high: Option<f64>, info: &RecordInfo) -> Result<(), PipelineError> {
+pub(super) fn check_band(
+    part: &str,
+    low: Option<f64>,
+    high: Option<f64>,
+    info: &RecordInfo,
+) -> Result<(), PipelineError> {
     let nyquist = info.sampling_rate_hz / 2.0;
     for (name, value, inside) in
         [("band_low_hz", low, low < Some(nyquist)), ("band_high_hz", high, high <= Some(nyquist))]

@@ -276,7 +276,7 @@ mod usage {
     fn wrong_names_are_answered_by_the_nearest() {
         let shell = Shell::new();
         shell.fails("analyse r.csv", 2, &["analyse", "analyze"]);
-        shell.fails("analyze r.csv --method ssi-co", 2, &["ssi-co", "fdd, efdd, fsdd, ssi-cov, ssi-dat"]);
+        shell.fails("analyze r.csv --method ssi-co", 2, &["ssi-co", "fdd, efdd, fsdd, plscf, ssi-cov, ssi-dat"]);
         shell.fails("analyze r.csv --method fdd --repot x", 2, &["--repot", "--report"]);
     }
 

@@ -32,6 +32,7 @@ mod kafka_tls; // Kafka over TLS
 mod log; // what the log says of a run
 mod parity; // the GPU's sums against the CPU's, the formula's and exact ones
 mod platform; // worker processes on the real servers, as the platform runs them
+mod plscf; // pLSCF against exact correlations, chains and pyOMA2's figures
 mod preprocess; // calibrate, detrend, filter, decimate; decimated views
 mod processes; // two real worker processes, kill -9 at random moments
 mod protocol; // the write protocol under every fault that there is, on a paused clock

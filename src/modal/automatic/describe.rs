@@ -95,7 +95,8 @@ impl ModeContext<'_> {
     }
 }
 
-fn spread(values: &[f64]) -> f64 {
+/// Standard deviation of values about their mean.
+pub(crate) fn spread(values: &[f64]) -> f64 {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
 }

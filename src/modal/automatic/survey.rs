@@ -68,7 +68,7 @@ impl Survey {
 
 /// The channels that together carry most: pivoted Cholesky of the correlation matrix (the spectra summed over the
 /// lines, channels scaled to unit variance) takes, one by one, the channel that the others so far predict least.
-fn choose_references(matrices: &[DMatrix<C64>], count: usize) -> Vec<usize> {
+pub(crate) fn choose_references(matrices: &[DMatrix<C64>], count: usize) -> Vec<usize> {
     let n = matrices[0].nrows();
     let mut c = DMatrix::from_fn(n, n, |i, j| matrices.iter().map(|g| g[(i, j)].re).sum::<f64>());
     let scale: Vec<f64> = (0..n).map(|i| 1.0 / c[(i, i)].max(f64::MIN_POSITIVE).sqrt()).collect();
