@@ -22,11 +22,12 @@ pub enum Choice {
     Gpu,
 }
 
-/// Operations below which `auto` does not look for a GPU: opening one (instance, device, pipelines) takes up to a second,
-/// which is worth this much on two cores.
+/// Operations below which `auto` does not look for a GPU: opening one (instance, device, pipelines) is thought to take up
+/// to a second, and two cores do this much meanwhile. An estimate; `deploy/gpu-check.sh` shows when it is wrong.
 const SMALL: f64 = 2e10;
 
-/// Operations a second of one core in the sums of the CPU backend: f64, 16 products of two planes in vectors of four.
+/// Operations a second of one core in the sums of the CPU backend, an estimate: two to three cycles for each vector of four
+/// numbers. `cargo bench --bench kernels` shows a machine's own figure.
 const CPU_FLOPS: f64 = 1e10;
 
 /// Where the process stands with its device.

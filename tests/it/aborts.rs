@@ -81,7 +81,8 @@ const ABORTS: usize = 200;
 
 #[tokio::test]
 async fn a_storm_of_aborts_ends_each_run_once() {
-    let platform = Platform::with_samples(60_000).await;
+    // Half an hour at 100 Hz: a run takes longer than the time within which its abort comes.
+    let platform = Platform::with_samples(180_000).await;
     let dice = Dice::new(11);
     let sender = platform.servers.broadcaster();
     let mut worker = platform.worker(&[("SLEEP_TIME", "0.05")]);
@@ -96,7 +97,7 @@ async fn a_storm_of_aborts_ends_each_run_once() {
         platform.enqueue(analysis, ["PREPROCESSING", "FDD", "SSI"][round % 3]).await;
         let status = async || platform.read_analysis(analysis).await["status"].as_str().unwrap().to_owned();
         wait_until("the run is at work", async || status().await != "READY").await;
-        tokio::time::sleep(dice.duration(Duration::from_millis(500))).await;
+        tokio::time::sleep(dice.duration(Duration::from_millis(300))).await;
         let wrong_id = json!({"analysis_id": platform.structure.to_hex()}).to_string();
         let junk: [Option<&[u8]>; 5] =
             [None, Some(b"\xff\xfe{"), Some(b"{\"analysis_id\": 5}"), Some(&megabyte), Some(wrong_id.as_bytes())];
