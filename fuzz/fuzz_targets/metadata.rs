@@ -13,6 +13,6 @@ fuzz_target!(|text: &str| {
     let _ = Parameters::from_parts(&value["preprocessing"], &value["fdd"], &value["ssi"]);
     let _ = Structure::from_body(Id::from("6426ff08edc3cbd39eac2a93"), &value);
     let measure = Measure::from_body(&value);
-    let _ = measure.overlaps(measure.start, None);
+    let _ = measure.overlaps((measure.start, None));
     let _ = serde_json::from_value::<AnalysisResult>(value);
 });
