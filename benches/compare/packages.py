@@ -7,9 +7,9 @@
 Peers: pyOMA2 1.4.3, koma 1.3.6 and PyOMA of Weimar (pyoma-toolbox 1.1.0). Records: a shear chain under white forces, 10
 minutes at 100 Hz, accelerations with 5 % noise. A peer's time is that of its analysis alone, from samples in memory to the
 result, without imports and loading; this worker's is that of the method, from the preprocessed record on disk to the result.
-Like is compared with like: weighting `pc`, no standard deviations, poles at every order; the rows named `default` are this
-worker's own defaults (weighting `upc`, standard deviations of every pole, automatic modes) beside a peer's uncertainty.
-Peak memory is that of the whole process. `--folder` keeps records and peers for another time.
+Like is compared with like: every channel a reference, weighting `pc` (driven by data `upc`, the peer's), no standard
+deviations, poles at every order; the rows named `default` are this worker's own defaults (weighting `upc`, standard
+deviations of every pole, automatic modes, 20 references of 32 channels) beside a peer's uncertainty. Peak memory is that of the whole process. `--folder` keeps records and peers for another time.
 """
 
 import argparse
@@ -103,11 +103,15 @@ work()
 print("seconds", time.perf_counter() - start)
 """
 
-LIKE = ["--set", "weighting=pc", "--set", "uncertainty=false", "--set", "decimation_levels=false"]
+def ssi(br: int, order: int, method: str = "ssi-cov") -> list[str]:
+    return ["--method", method, "--set", f"block_rows={br}", "--set", f"order_max={order}"]
 
 
-def ssi(br: int, order: int) -> list[str]:
-    return ["--method", "ssi-cov", "--set", f"block_rows={br}", "--set", f"order_max={order}"]
+def alike(channels: int, br: int, order: int, method: str = "ssi-cov") -> list[str]:
+    names = ",".join(f"ch{k + 1}" for k in range(channels))
+    weighting = "upc" if method == "ssi-dat" else "pc"
+    like = ["--set", f"weighting={weighting}", "--set", "uncertainty=false", "--reference-channels", names]
+    return ssi(br, order, method) + like
 
 
 FDD = ["--method", "fdd", "--set", "segment_length=1024"]
@@ -116,12 +120,13 @@ FDD = ["--method", "fdd", "--set", "segment_length=1024"]
 ROWS = [
     ("fdd-32", 32, FDD, "pyOMA2 FDD", {}),
     ("fdd-100", 100, FDD, "pyOMA2 FDD", {}),
-    ("ssi-8-koma", 8, ssi(30, 60) + LIKE, "koma", {"br": 30, "order": 60}),
-    ("ssi-8-pyoma2", 8, ssi(30, 60) + LIKE, "pyOMA2 SSI", {"br": 30, "order": 60, "method": "cov"}),
-    ("ssi-32-weimar", 32, ssi(30, 60) + LIKE, "Weimar", {"br": 30, "order": 60}),
-    ("ssi-32-pyoma2", 32, ssi(30, 60) + LIKE, "pyOMA2 SSI", {"br": 30, "order": 60, "method": "cov"}),
-    ("ssi-32-koma", 32, ssi(30, 60) + LIKE, "koma", {"br": 30, "order": 60}),
-    ("ssi-100", 100, ssi(20, 100) + LIKE, "pyOMA2 SSI", {"br": 20, "order": 100, "method": "cov_R"}),
+    ("ssi-8-koma", 8, alike(8, 30, 60), "koma", {"br": 30, "order": 60}),
+    ("ssi-8-pyoma2", 8, alike(8, 30, 60), "pyOMA2 SSI", {"br": 30, "order": 60, "method": "cov"}),
+    ("ssi-32-weimar", 32, alike(32, 30, 60), "Weimar", {"br": 30, "order": 60}),
+    ("ssi-32-pyoma2", 32, alike(32, 30, 60), "pyOMA2 SSI", {"br": 30, "order": 60, "method": "cov"}),
+    ("ssi-32-koma", 32, alike(32, 30, 60), "koma", {"br": 30, "order": 60}),
+    ("ssi-100", 100, alike(100, 20, 100), "pyOMA2 SSI", {"br": 20, "order": 100, "method": "cov_R"}),
+    ("dat-32", 32, alike(32, 30, 60, "ssi-dat"), "pyOMA2 SSI", {"br": 30, "order": 60, "method": "dat"}),
     ("default-8-pyoma2", 8, ssi(30, 30), "pyOMA2 SSI", {"br": 30, "order": 30, "method": "cov", "unc": True}),
     ("default-32-weimar", 32, ssi(30, 60), "Weimar", {"br": 30, "order": 60, "unc": True}),
 ]

@@ -287,6 +287,7 @@ pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<(Vec<f64>, DM
         let length = basis.iter().map(Complex::norm_sqr).sum::<f64>().sqrt();
         basis.iter_mut().for_each(|x| *x /= length);
         let mut tridiagonal = DMatrix::zeros(MOST_STEPS, MOST_STEPS);
+        let mut largest = 0.0_f64;
         for step in 0..MOST_STEPS.min(n - 1) {
             let size = step + 1;
             let so_far = MatRef::from_column_major_slice(&basis, n, size);
@@ -302,8 +303,9 @@ pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<(Vec<f64>, DM
                 }
             }
             let norm = next.iter().map(Complex::norm_sqr).sum::<f64>().sqrt();
+            largest = largest.max(tridiagonal[(step, step)].abs());
             // An invariant subspace: what else there is can only be told by the full decomposition.
-            if norm <= n as f64 * f64::EPSILON * tridiagonal.amax() {
+            if norm <= n as f64 * f64::EPSILON * largest {
                 break;
             }
             if size >= count && size % LOOK == 0 {
@@ -317,6 +319,7 @@ pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<(Vec<f64>, DM
             if size == MOST_STEPS {
                 break;
             }
+            largest = largest.max(norm);
             (tridiagonal[(size, step)], tridiagonal[(step, size)]) = (norm, norm);
             basis.extend(next.iter().map(|x| x / norm));
         }

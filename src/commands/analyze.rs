@@ -66,7 +66,7 @@ pub(super) struct Analyze {
     /// Only these channels, by the names in the header
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     channels: Option<Vec<String>>,
-    /// Reference channels of the correlations; all by rule
+    /// Reference channels of the correlations; by rule all, of more than 20 the 20 that carry most
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     reference_channels: Option<Vec<String>>,
     #[command(flatten)]

@@ -91,18 +91,22 @@ impl PairSums {
         self.tiles.iter().flat_map(of_tile).take(self.lines)
     }
 
-    /// The Hermitian matrix of every line, times `scale` of the line; a tile's sums go once its lines are made. Of
-    /// [`Pairs::Lower`] only.
+    /// The Hermitian matrix of every line, times `scale` of the line. Of [`Pairs::Lower`] only.
+    ///
+    /// A tile's sums go once its lines are made. One thread takes all of the room, so that an allocator with a heap for
+    /// every thread gives the sums' room to the next lines.
     pub(super) fn into_matrices(self, scale: impl Fn(usize) -> f64 + Sync) -> Vec<DMatrix<Complex<f64>>> {
         let Pairs::Lower(n) = self.pairs else {
             unreachable!("only products of channels with each other are Hermitian")
         };
         let (lines, blocks) = (self.lines, &self.blocks[..]);
-        let of_tile = |(tile, sums): (usize, Vec<f64>)| {
+        let mut matrices = Vec::with_capacity(lines);
+        for (tile, sums) in self.tiles.into_iter().enumerate() {
             let from = tile * TILE;
-            let of_line = |k: usize| {
+            let until = lines.min(from + TILE);
+            matrices.extend((from..until).map(|_| DMatrix::zeros(n, n)));
+            matrices[from..].par_iter_mut().enumerate().for_each(|(k, matrix)| {
                 let scale = scale(from + k);
-                let mut matrix = DMatrix::zeros(n, n);
                 for (block, &(row, column)) in sums.chunks_exact(BLOCK).zip(blocks) {
                     for (product, sum) in block.chunks_exact(2 * TILE).enumerate() {
                         let (i, j) = (SIDE * row + product / SIDE, SIDE * column + product % SIDE);
@@ -113,11 +117,9 @@ impl PairSums {
                         }
                     }
                 }
-                matrix
-            };
-            (0..TILE.min(lines - from)).map(of_line).collect::<Vec<_>>()
-        };
-        self.tiles.into_par_iter().enumerate().flat_map_iter(of_tile).collect()
+            });
+        }
+        matrices
     }
 
     pub(super) fn clear(&mut self) {

@@ -1,6 +1,7 @@
 //! Hierarchical clustering of poles.
 
 use super::poles::Pole;
+use rayon::prelude::*;
 
 /// Poles further apart in frequency than this part of it are never in one cluster: their distance alone exceeds
 /// the cut, so the problem is split there first.
@@ -32,8 +33,8 @@ fn link(poles: &[&Pole], part: &[usize], cut: f64) -> Vec<Vec<usize>> {
     if n == 1 {
         return vec![part.to_vec()];
     }
-    let pairs = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j)));
-    let mut condensed: Vec<f64> = pairs.map(|(i, j)| distance(poles[part[i]], poles[part[j]])).collect();
+    let to_later = |i: usize| (i + 1..n).map(move |j| distance(poles[part[i]], poles[part[j]]));
+    let mut condensed: Vec<f64> = (0..n).into_par_iter().flat_map_iter(to_later).collect();
     let dendrogram = kodama::linkage(&mut condensed, n, kodama::Method::Average);
     // Cluster ids: 0..n the poles, n + k what step k made.
     let mut members: Vec<Option<Vec<usize>>> = part.iter().map(|&p| Some(vec![p])).collect();

@@ -9,8 +9,13 @@ type C64 = Complex<f64>;
 /// # Source
 /// Allemang & Brown (1982).
 pub fn mac(a: DVectorView<'_, C64>, b: DVectorView<'_, C64>) -> f64 {
-    let norms = a.norm_squared() * b.norm_squared();
-    if norms > 0.0 { a.dotc(&b).norm_sqr() / norms } else { 0.0 }
+    let none = (C64::default(), 0.0, 0.0);
+    let (product, of_a, of_b) = a
+        .iter()
+        .zip(b.iter())
+        .fold(none, |(product, of_a, of_b), (a, b)| (product + a.conj() * b, of_a + a.norm_sqr(), of_b + b.norm_sqr()));
+    let norms = of_a * of_b;
+    if norms > 0.0 { product.norm_sqr() / norms } else { 0.0 }
 }
 
 /// Modal phase collinearity: 1 if all components lie on one line through the origin of the complex plane, towards

@@ -164,8 +164,7 @@ pub fn select(orders: &[Order], setting: &Setting) -> Selection {
         }
     }
     let mut modes = Vec::new();
-    for members in merge(&poles, candidates) {
-        let representative = medoid(&poles, &members);
+    for (representative, members) in merge(&poles, candidates) {
         let support = support(orders, poles[representative], setting);
         if support < SUPPORT_PART {
             members.iter().for_each(|&i| verdicts[core[i].0][core[i].1] = Verdict::Support);
@@ -220,26 +219,28 @@ fn best_of_each_order(poles: &[&Pole], cluster: &[usize]) -> Vec<usize> {
     sorted
 }
 
-/// Joins clusters that are one mode seen in different orders.
-fn merge(poles: &[&Pole], mut clusters: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
-    let same = |a: &[usize], b: &[usize]| {
-        let (first, second) = (poles[medoid(poles, a)], poles[medoid(poles, b)]);
+/// Joins clusters that are one mode seen in different orders; each comes with its medoid.
+fn merge(poles: &[&Pole], clusters: Vec<Vec<usize>>) -> Vec<(usize, Vec<usize>)> {
+    let with_medoid = |members: Vec<usize>| (medoid(poles, &members), members);
+    let mut clusters: Vec<(usize, Vec<usize>)> = clusters.into_iter().map(with_medoid).collect();
+    let same = |(first, a): &(usize, Vec<usize>), (second, b): &(usize, Vec<usize>)| {
+        let (first, second) = (poles[*first], poles[*second]);
         let deviation = |p: &Pole| p.deviation.map_or(0.0, |d| d.frequency_hz);
         let sigma = deviation(first).max(deviation(second));
         let half_width =
             (first.damping_ratio * first.frequency_hz).max(second.damping_ratio * second.frequency_hz) / 2.0;
         let near = (first.frequency_hz - second.frequency_hz).abs() < half_width.max(3.0 * sigma);
-        let alike = first.likeness(second) > SUPPORT_MAC;
-        let both = a.iter().filter(|&&i| b.iter().any(|&j| poles[i].order == poles[j].order)).count();
-        near && alike && (both as f64) < COEXISTENCE * a.len().min(b.len()) as f64
+        let alike = || first.likeness(second) > SUPPORT_MAC;
+        let both = || a.iter().filter(|&&i| b.iter().any(|&j| poles[i].order == poles[j].order)).count();
+        near && alike() && (both() as f64) < COEXISTENCE * a.len().min(b.len()) as f64
     };
     'again: loop {
         for a in 0..clusters.len() {
             for b in a + 1..clusters.len() {
                 if same(&clusters[a], &clusters[b]) {
-                    let joined: Vec<usize> = clusters[a].iter().chain(&clusters[b]).copied().collect();
-                    clusters[a] = best_of_each_order(poles, &joined);
-                    clusters.remove(b);
+                    let (_, other) = clusters.remove(b);
+                    let joined: Vec<usize> = clusters[a].1.iter().chain(&other).copied().collect();
+                    clusters[a] = with_medoid(best_of_each_order(poles, &joined));
                     continue 'again;
                 }
             }

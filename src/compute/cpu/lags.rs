@@ -98,22 +98,24 @@ impl Lags {
         if self.waiting.is_empty() {
             return;
         }
-        let spectrum = |samples: &[f64]| {
-            let mut input = vec![0.0; self.length];
-            input[..samples.len()].copy_from_slice(samples);
+        let room = || (self.forward.make_input_vec(), self.forward.make_scratch_vec());
+        let spectrum = |(input, scratch): &mut (Vec<f64>, Vec<Complex<f64>>), samples: &[f64]| {
+            let (taken, padding) = input.split_at_mut(samples.len());
+            taken.copy_from_slice(samples);
+            padding.fill(0.0);
             let mut output = self.forward.make_output_vec();
-            self.forward.process(&mut input, &mut output).expect("both buffers have the plan's length");
+            self.forward.process_with_scratch(input, &mut output, scratch).expect("all buffers have the plan's length");
             output
         };
-        let responses = |channel: &Vec<f64>| {
+        let responses = |room: &mut _, channel: &Vec<f64>| {
             let end = |at: usize, count: usize| (at + count + self.plan.lags - 1).min(channel.len());
-            self.waiting.iter().map(|&(at, count)| spectrum(&channel[at..end(at, count)])).collect()
+            self.waiting.iter().map(|&(at, count)| spectrum(room, &channel[at..end(at, count)])).collect()
         };
-        let references = |&row: &usize| {
-            self.waiting.iter().map(|&(at, count)| spectrum(&self.pending[row][at..at + count])).collect()
+        let references = |room: &mut _, &row: &usize| {
+            self.waiting.iter().map(|&(at, count)| spectrum(room, &self.pending[row][at..at + count])).collect()
         };
-        let a: Batch = self.pending.par_iter().map(responses).collect();
-        let b: Batch = self.plan.references.par_iter().map(references).collect();
+        let a: Batch = self.pending.par_iter().map_init(room, responses).collect();
+        let b: Batch = self.plan.references.par_iter().map_init(room, references).collect();
         self.sums.add(&a, &b, self.waiting.len());
         self.waiting.clear();
     }
@@ -121,18 +123,18 @@ impl Lags {
     fn close_block(&mut self) {
         self.transform();
         let (l, r, lags) = (self.plan.channels, self.plan.references.len(), self.plan.lags);
+        let inverse = &self.inverse;
+        let room = || (inverse.make_input_vec(), inverse.make_output_vec(), inverse.make_scratch_vec());
         let correlations: Vec<Vec<f64>> = (0..l * r)
             .into_par_iter()
-            .map(|pair| {
-                let mut spectrum: Vec<_> = self.sums.pair(pair / r, pair % r).collect();
+            .map_init(room, |(spectrum, output, scratch), pair| {
+                spectrum.iter_mut().zip(self.sums.pair(pair / r, pair % r)).for_each(|(to, sum)| *to = sum);
                 // Both lines are real up to round-off; the inverse transform insists on exactly.
                 spectrum[0] = Complex::new(spectrum[0].re, 0.0);
                 let last = spectrum.len() - 1;
                 spectrum[last] = Complex::new(spectrum[last].re, 0.0);
-                let mut output = self.inverse.make_output_vec();
-                self.inverse.process(&mut spectrum, &mut output).expect("both buffers have the plan's length");
-                output.truncate(lags);
-                output
+                inverse.process_with_scratch(spectrum, output, scratch).expect("all buffers have the plan's length");
+                output[..lags].to_vec()
             })
             .collect();
         let scale = 1.0 / self.length as f64;

@@ -47,22 +47,25 @@ impl Welch {
         let complete = if available < n { 0 } else { (available - n) / hop + 1 };
         for first in (0..complete).step_by(BATCH) {
             let stretches = BATCH.min(complete - first);
-            let transform = |channel: &Vec<f32>| {
+            let room = || (self.fft.make_input_vec(), self.fft.make_scratch_vec());
+            let transform = |(input, scratch): &mut (Vec<f64>, Vec<_>), channel: &Vec<f32>| {
                 let start = |s: usize| (first + s) * hop;
-                (0..stretches).map(|s| self.transform(&channel[start(s)..start(s) + n])).collect()
+                (0..stretches).map(|s| self.transform(&channel[start(s)..start(s) + n], input, scratch)).collect()
             };
-            let batch: Batch = self.pending.par_iter().map(transform).collect();
+            let batch: Batch = self.pending.par_iter().map_init(room, transform).collect();
             self.sums.add(&batch, &batch, stretches);
         }
         self.count += complete;
         self.pending.iter_mut().for_each(|channel| drop(channel.drain(..(complete * hop).min(available))));
     }
 
-    fn transform(&self, samples: &[f32]) -> Vec<Complex<f64>> {
+    /// `input` and `scratch` are room for the transform.
+    fn transform(&self, samples: &[f32], input: &mut [f64], scratch: &mut [Complex<f64>]) -> Vec<Complex<f64>> {
         let mean = samples.iter().map(|&y| f64::from(y)).sum::<f64>() / samples.len() as f64;
-        let mut input: Vec<f64> = samples.iter().zip(&self.window).map(|(&y, w)| (f64::from(y) - mean) * w).collect();
+        let windowed = samples.iter().zip(&self.window).map(|(&y, w)| (f64::from(y) - mean) * w);
+        input.iter_mut().zip(windowed).for_each(|(to, y)| *to = y);
         let mut output = self.fft.make_output_vec();
-        self.fft.process(&mut input, &mut output).expect("both buffers have the plan's length");
+        self.fft.process_with_scratch(input, &mut output, scratch).expect("all buffers have the plan's length");
         output
     }
 }
