@@ -248,8 +248,9 @@ impl Fraction<'_> {
                 derivative += block(i) * v * (powers[i - 1] * i as f64);
             }
         }
-        let svd = at_pole.svd(true, false);
-        let left = svd.u?.column(svd.singular_values.imin()).into_owned();
+        // A P = Q R with pivots: the last row of R is zero, so u is the last column of Q. (Not by nalgebra's complex SVD:
+        // its left vectors of singular matrices, as this is one, may be far from zero in uᴴ A.)
+        let left = at_pole.col_piv_qr().q().column(r - 1).into_owned();
         let slope = left.dotc(&derivative);
         let lambda = pole.lambda;
         let (mut of_frequency, mut of_damping) = (0.0, 0.0);

@@ -4,6 +4,7 @@ use crate::support::real_data;
 use nalgebra::{Complex, DMatrix, DVector};
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::compute::{LagBlock, LagProducts};
+use oma_worker::modal::hankel;
 use oma_worker::modal::indicators::mac;
 use oma_worker::modal::plscf::NormalEquations;
 use oma_worker::modal::poles::Pole;
@@ -68,6 +69,66 @@ fn exact_correlations_have_the_exact_poles_and_shapes() {
             assert!(error <= 1e-6, "{f} Hz: {error:e}");
             let loss = 1.0 - mac(pole.shape.as_view(), shape(i).as_view());
             assert!(loss <= 1e-6, "{f} Hz: 1 − MAC {loss:e}");
+        }
+    }
+}
+
+/// Correlations of a noisy record by block, and of them all.
+fn measured_correlations() -> (Vec<Vec<DMatrix<f64>>>, Vec<DMatrix<f64>>) {
+    let chain = ShearChain { dofs: 3, top_frequency_hz: 20.0, damping: Damping::Rising };
+    let dofs = (0..CHANNELS).collect();
+    let measurement = Measurement { dofs, sampling_rate_hz: FS, samples: 30_000, noise: 0.05, seed: 11 };
+    let record = MemoryRecord::new(FS, chain.record(&measurement));
+    let products = ssi::lag_products(&record, &REFERENCES, LAGS, 14, &Cpu, &Control::none()).unwrap();
+    let blocks: Vec<_> = products.blocks.iter().map(hankel::correlations).collect();
+    let mean = (0..LAGS).map(|m| blocks.iter().map(|block| &block[m]).sum::<DMatrix<f64>>() / 14.0).collect();
+    (blocks, mean)
+}
+
+/// Two blocks that differ by 2 D: the deviation is |derivative towards D| of both, √(2 / (2·1)).
+#[test]
+fn deviations_are_the_derivatives_by_central_differences() {
+    let (blocks, mean) = measured_correlations();
+    let count = blocks.len() as f64;
+    for order in [8, 16] {
+        let poles = |blocks: Vec<Vec<DMatrix<f64>>>| -> Vec<Pole> {
+            let equations = NormalEquations::new(&products(blocks), order, true, &Control::none()).unwrap();
+            equations.order(order, FS).unwrap().poles
+        };
+        let scatter = poles(blocks.clone());
+        for block in [0, 12] {
+            // R₀ scales the channels and is held.
+            let moved = |by: f64| {
+                let by = by / (count * (count - 1.0)).sqrt();
+                let one = |m: usize| &mean[m] + (&blocks[block][m] - &mean[m]) * if m == 0 { 0.0 } else { by };
+                (0..LAGS).map(one).collect::<Vec<_>>()
+            };
+            let slopes = |step: f64| -> Vec<(f64, f64)> {
+                let (above, below) = (poles(vec![moved(step); 2]), poles(vec![moved(-step); 2]));
+                let slope = |(a, b): (&Pole, &Pole)| {
+                    let half = 0.5 / step;
+                    (half * (a.frequency_hz - b.frequency_hz), half * (a.damping_ratio - b.damping_ratio))
+                };
+                above.iter().zip(&below).map(slope).collect()
+            };
+            let found = poles(vec![moved(1.0), moved(-1.0)]);
+            let (whole, halved) = (slopes(4e-2), slopes(2e-2));
+            for (p, pole) in found.iter().enumerate() {
+                let (deviation, scatter) = (pole.deviation.unwrap(), scatter[p].deviation.unwrap());
+                // Halving the step divides its error by four: this leaves the fourth power of the step, 3e-6.
+                let limit = |whole: f64, halved: f64| ((4.0 * halved - whole) / 3.0).abs();
+                let f = limit(whole[p].0, halved[p].0);
+                let xi = limit(whole[p].1, halved[p].1);
+                // Beside it round-off of the poles, some 1e-7 of their scatter, over the step.
+                let error = (deviation.frequency_hz - f).abs() / scatter.frequency_hz;
+                let error_damping = (deviation.damping_ratio - xi).abs() / scatter.damping_ratio;
+                assert!(error <= 3e-5, "order {order}, block {block}, {} Hz: {error:e}", pole.frequency_hz);
+                assert!(
+                    error_damping <= 3e-5,
+                    "order {order}, block {block}, {} Hz: {error_damping:e}",
+                    pole.frequency_hz
+                );
+            }
         }
     }
 }
