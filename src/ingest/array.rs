@@ -14,6 +14,13 @@ use std::io::{Read, Seek, SeekFrom};
 /// Bytes of one block of rows, at most: 0.5 MiB.
 const BLOCK_BYTES: usize = 1 << 19;
 
+/// Bytes of the longest header that is read: that of an array of numbers takes 128.
+const LONGEST_HEADER: usize = 1 << 16;
+
+/// Brackets within brackets up to which a header is read: a record type has four, and the time that the parser of Python's
+/// literals takes doubles with each.
+const DEEPEST: usize = 8;
+
 /// An NPY file whose header was understood.
 #[derive(Debug, Clone)]
 pub(crate) struct ArrayFile {
@@ -38,6 +45,12 @@ impl ArrayFile {
         let size = source.metadata().map_err(|e| IngestError::io(&file.key, e))?.len();
         if size == 0 {
             return Err(IngestError::Empty(file.key.clone()));
+        }
+        let mut head = Vec::new();
+        let read = (&mut source).take(2 * LONGEST_HEADER as u64).read_to_end(&mut head).and_then(|_| source.rewind());
+        read.map_err(|error| IngestError::io(&file.key, error))?;
+        if let Some(reason) = unreadable(&head) {
+            return Err(wrong(reason));
         }
         let header = NpyHeader::from_reader(&mut source).map_err(|error| match error.kind() {
             std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
@@ -132,6 +145,30 @@ impl ArrayFile {
     }
 }
 
+/// Why the header of a file that begins with these bytes would keep its parser busy for hours or fill the memory.
+fn unreadable(head: &[u8]) -> Option<String> {
+    // Six bytes of magic, two of the version, then the header's length: two bytes in version 1, four since.
+    let (start, length) = match (head.get(6)?, head.get(8..12)?) {
+        (1, &[low, high, ..]) => (10, usize::from(u16::from_le_bytes([low, high]))),
+        (_, &[a, b, c, d]) => (12, u32::from_le_bytes([a, b, c, d]) as usize),
+        _ => return None,
+    };
+    if length > LONGEST_HEADER {
+        return Some(format!("has a header of {length} bytes, at most {LONGEST_HEADER} are read"));
+    }
+    let (mut depth, mut deepest) = (0usize, 0);
+    for byte in head.iter().skip(start).take(length) {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    (deepest > DEEPEST)
+        .then(|| format!("has {deepest} brackets within each other in its header, at most {DEEPEST} are read"))
+}
+
 struct ArrayRows {
     of: ArrayFile,
     source: File,
@@ -185,5 +222,43 @@ impl Rows for ArrayRows {
 
     fn skip_to(&mut self, row: u64) {
         self.row = row.min(self.of.rows);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of version 1 with this header.
+    fn with_header(header: &str) -> Vec<u8> {
+        [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes()].concat()
+    }
+
+    #[test]
+    fn a_header_that_would_take_its_parser_for_ever_is_refused_at_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let raw = RawFile {
+            key: "deep.npy".into(),
+            path: file.path().into(),
+            sensor_id: None,
+            axes: Vec::new(),
+            start: None,
+            sampling_rate_hz: None,
+        };
+        std::fs::write(file.path(), with_header(&"{".repeat(41))).unwrap();
+        let error = ArrayFile::open(&raw).unwrap_err().to_string();
+        assert!(error.contains("deep.npy") && error.contains("41 brackets") && error.contains("at most 8"), "{error}");
+        let long = [b"\x93NUMPY\x02\x00", &u32::MAX.to_le_bytes()[..]].concat();
+        std::fs::write(file.path(), long).unwrap();
+        let error = ArrayFile::open(&raw).unwrap_err().to_string();
+        assert!(error.contains("4294967295 bytes") && error.contains("at most 65536"), "{error}");
+    }
+
+    #[test]
+    fn ordinary_headers_are_let_through() {
+        let plain = "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }\n";
+        let record = "{'descr': [('x', '<f4', (2, 3))], 'fortran_order': False, 'shape': (3,), }\n";
+        assert_eq!((unreadable(&with_header(plain)), unreadable(&with_header(record))), (None, None));
+        assert_eq!(unreadable(b"\x93NUMPY"), None);
     }
 }
