@@ -97,7 +97,7 @@ async fn a_storm_of_aborts_ends_each_run_once() {
         platform.enqueue(analysis, ["PREPROCESSING", "FDD", "SSI"][round % 3]).await;
         let status = async || platform.read_analysis(analysis).await["status"].as_str().unwrap().to_owned();
         wait_until("the run is at work", async || status().await != "READY").await;
-        tokio::time::sleep(dice.duration(Duration::from_millis(300))).await;
+        tokio::time::sleep(dice.duration(Duration::from_millis(150))).await;
         let wrong_id = json!({"analysis_id": platform.structure.to_hex()}).to_string();
         let junk: [Option<&[u8]>; 5] =
             [None, Some(b"\xff\xfe{"), Some(b"{\"analysis_id\": 5}"), Some(&megabyte), Some(wrong_id.as_bytes())];
