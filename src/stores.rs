@@ -377,3 +377,21 @@ pub struct Stores {
     /// Broadcasts.
     pub aborts: Arc<dyn Aborts>,
 }
+
+impl Stores {
+    /// All of them kept by one.
+    pub fn of<S>(store: S) -> Stores
+    where
+        S: RunQueue + Analyses + Catalog + Objects + Statuses + Aborts + 'static,
+    {
+        let store = Arc::new(store);
+        Stores {
+            queue: store.clone(),
+            analyses: store.clone(),
+            catalog: store.clone(),
+            objects: store.clone(),
+            statuses: store.clone(),
+            aborts: store,
+        }
+    }
+}

@@ -71,15 +71,7 @@ impl Embedded {
 
     /// The six ports.
     pub fn stores(&self) -> Stores {
-        let this = Arc::new(self.clone());
-        Stores {
-            queue: this.clone(),
-            analyses: this.clone(),
-            catalog: this.clone(),
-            objects: this.clone(),
-            statuses: this.clone(),
-            aborts: this,
-        }
+        Stores::of(self.clone())
     }
 
     /// The names of its collections and buckets.

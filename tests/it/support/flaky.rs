@@ -149,15 +149,7 @@ impl Flaky {
     }
 
     pub(crate) fn stores(&self) -> Stores {
-        let this = Arc::new(self.clone());
-        Stores {
-            queue: this.clone(),
-            analyses: this.clone(),
-            catalog: this.clone(),
-            objects: this.clone(),
-            statuses: this.clone(),
-            aborts: this,
-        }
+        Stores::of(self.clone())
     }
 }
 
