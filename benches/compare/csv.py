@@ -2,14 +2,15 @@
 """Reading a large CSV file: this worker beside pandas' C parser, turn about, with time and peak memory.
 
     cargo build --release --workspace --locked
-    benches/compare/csv.py [--gigabytes 1] [--rounds 3] [--pandas pandas==2.3.3] [--worker target/release/oma-worker]
+    benches/compare/csv.py [--gigabytes 1] [--rounds 3] [--pandas pandas==3.1.1,pandas==2.3.3] [--folder DIR]
+                           [--worker target/release/oma-worker]
 
-Writes a file of 16 channels at 100 Hz into a temporary folder, makes a virtual environment with pandas there, and
-prints a line for each run and the table of medians. pandas' time is that of `read_csv(engine="c")`, the text into numbers
-in memory; from 3.1 on it parses on all cores. The worker's `decode` is the same work, the text into numbers on disk, with the time axis and the SHA-256 of the file; its `ingest` goes
+Writes a file of 16 channels at 100 Hz, makes a virtual environment for each pandas, and prints a line for each run and the
+table of medians; `--folder` keeps file and environments for another time. pandas' time is that of
+`read_csv(engine="c")`, the text into numbers in memory; from 3.1 on it parses on all cores, before on one. The worker's
+`decode` is the same work, the text into numbers on disk, with the time axis and the SHA-256 of the file; its `ingest` goes
 on to the preprocessed record: gaps, quality, detrending, Parquet. Beside that stands pandas with SciPy's `detrend`. Both
-read a warm file. Peak memory is that of the whole
-process by GNU time.
+read a warm file. Peak memory is that of the whole process by GNU time.
 """
 
 import argparse
@@ -25,8 +26,8 @@ CHANNELS = 16
 RATE_HZ = 100
 
 
-def write(path: Path, size: int) -> int:
-    """A CSV file of about `size` bytes; returns its number of rows."""
+def write(path: Path, size: int) -> None:
+    """A CSV file of about `size` bytes."""
     noise = random.Random(1)
     # So many different rows that no cache of the parsers knows them all.
     cells = [",".join(f"{noise.gauss(0, 1):.6f}" for _ in range(CHANNELS)) for _ in range(50_000)]
@@ -37,7 +38,6 @@ def write(path: Path, size: int) -> int:
             block = range(row, row + 50_000)
             file.writelines(f"{k / RATE_HZ:.2f},{cells[k % 50_000]}\n" for k in block)
             row += 50_000
-    return row
 
 
 def of_worker(program: str, file: Path, folder: Path) -> tuple[dict[str, float], float]:
@@ -52,7 +52,6 @@ def of_worker(program: str, file: Path, folder: Path) -> tuple[dict[str, float],
 PANDAS = """
 import sys, time, pandas
 from scipy.signal import detrend
-print(pandas.__version__)
 start = time.perf_counter()
 table = pandas.read_csv(sys.argv[1], engine="c")
 print(time.perf_counter() - start)
@@ -63,9 +62,7 @@ print(time.perf_counter() - start)
 
 def of_pandas(python: str, file: Path, folder: Path) -> tuple[dict[str, float], float]:
     told, _, memory = run([python, "-c", PANDAS, str(file)], folder)
-    version, *seconds = told.split()
-    print(f"pandas {version}")
-    return dict(zip(("read_csv", "detrended"), map(float, seconds))), memory
+    return dict(zip(("read_csv", "detrended"), map(float, told.split()))), memory
 
 
 def main() -> None:
@@ -73,31 +70,38 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--worker", default="target/release/oma-worker")
-    parser.add_argument("--pandas", default="pandas", help="a requirement as pip takes it")
-    parser.add_argument("--no-pandas", action="store_true", help="time the worker alone")
+    parser.add_argument("--pandas", default="pandas", help="requirements as pip takes them, separated by commas; or none")
+    parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        os.environ["TMPDIR"] = name
-        file = folder / "record.csv"
-        rows = write(file, int(options.gigabytes * 1e9))
+        folder = options.folder or Path(name)
+        folder.mkdir(exist_ok=True)
+        os.environ["TMPDIR"] = str(folder)
+        file = folder / f"record-{options.gigabytes:g}.csv"
+        if not file.exists():
+            write(file, int(options.gigabytes * 1e9))
         size = file.stat().st_size
-        print(f"{size / 1e9:.2f} GB, {rows} rows, {CHANNELS} channels", flush=True)
+        print(f"{size / 1e9:.2f} GB, {CHANNELS} channels", flush=True)
+        peers = [] if options.pandas == "none" else options.pandas.split(",")
         readers = {"worker": (of_worker, options.worker)}
-        if not options.no_pandas:
-            readers["pandas"] = (of_pandas, python_with([options.pandas, "scipy"], folder))
-        seen: dict[str, list[tuple[float, float]]] = {}
+        for peer in peers:
+            own = folder / peer.replace("=", "")
+            own.mkdir(exist_ok=True)
+            readers[peer] = (of_pandas, python_with([peer, "scipy"], own))
+        seen: dict[tuple[str, str], list[tuple[float, float]]] = {}
         for number in range(options.rounds):
             for label, (read, program) in readers.items():
                 stages, memory = read(program, file, folder)
                 told = "  ".join(f"{name} {s:6.2f} s {size / 1e6 / s:6.0f} MB/s" for name, s in stages.items())
                 print(f"round {number + 1}  {label}  {told}  {memory:6.0f} MiB", flush=True)
                 for stage, seconds in stages.items():
-                    seen.setdefault(stage, []).append((seconds, memory))
-        if not options.no_pandas:
+                    seen.setdefault((label, stage), []).append((seconds, memory))
+        if peers:
             print(HEAD)
-            print(row("text into numbers", seen["decode"], "pandas, C parser", seen["read_csv"]))
-            print(row("text into the preprocessed record", seen["ingest"], "pandas and SciPy", seen["detrended"]))
+        for peer in peers:
+            print(row("text into numbers", seen["worker", "decode"], f"{peer}, C parser", seen[peer, "read_csv"]))
+            ours = seen["worker", "ingest"]
+            print(row("text into the preprocessed record", ours, f"{peer} and SciPy", seen[peer, "detrended"]))
 
 
 if __name__ == "__main__":

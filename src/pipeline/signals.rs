@@ -8,11 +8,20 @@ use crate::model::record::{Block, Record};
 use crate::model::result::{Axis, ChannelSignals};
 use rayon::prelude::*;
 
-/// Stretches of a time history at most: a few pixels each on a page.
-const STRETCHES: u64 = 200;
-/// Samples of a Welch segment at most: 257 lines show the course of a spectrum, and a hundred channels of them take
-/// no more room than the stabilization diagram.
-const SEGMENT_LENGTH: usize = 512;
+/// Stretches of the time histories of all channels together: a hundred channels of 200 take no more room on a page than
+/// the stabilization diagram.
+const STRETCHES: usize = 20_000;
+/// Samples of the Welch segments of all channels together: for each twice as many as it has stretches, and so about as
+/// many lines as stretches.
+const SEGMENT_SAMPLES: usize = 2 * STRETCHES;
+
+/// Stretches of each of so many channels, and samples of its Welch segments at most. 200 stretches show the course of a
+/// record, and more than 1000 cannot be told apart on a screen.
+fn detail(channels: usize) -> (usize, usize) {
+    let channels = channels.max(1);
+    let segment = (SEGMENT_SAMPLES / channels).clamp(512, 4096);
+    ((STRETCHES / channels).clamp(200, 1000), 1 << segment.ilog2())
+}
 
 /// One channel while the record streams by.
 struct Lane {
@@ -32,9 +41,10 @@ pub(super) fn of(
     control: &Control,
 ) -> Result<ChannelSignals, PipelineError> {
     let info = record.info();
-    let samples_each = info.samples.div_ceil(STRETCHES).max(1);
+    let (stretches, longest_segment) = detail(info.channels.len());
+    let samples_each = info.samples.div_ceil(stretches as u64).max(1);
     let count = info.samples.div_ceil(samples_each) as usize;
-    let segment_length = spectrum::segment_length_by_rule(info).min(SEGMENT_LENGTH);
+    let segment_length = spectrum::segment_length_by_rule(info).min(longest_segment);
     let plan =
         WelchPlan { channels: 1, sampling_rate_hz: info.sampling_rate_hz, segment_length, hop: segment_length / 2 };
     let lane = || Lane {
@@ -91,5 +101,18 @@ impl Lane {
             position += these.len() as u64;
             rest = others;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_channels_are_shown_finely_and_many_take_no_more_room() {
+        assert_eq!(detail(1), (1000, 4096));
+        assert_eq!(detail(32), (625, 1024));
+        assert_eq!(detail(100), (200, 512));
+        assert_eq!(detail(5000), (200, 512));
     }
 }

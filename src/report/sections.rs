@@ -70,13 +70,20 @@ pub(super) fn between(results: &[AnalysisResult], plots: &mut Plots) -> Option<M
     Some(html! { section { h2 { "Modes by " (first.method) " and by " (second.method) } (plots.figure(figure)) } })
 }
 
-/// A table of text.
+/// A table: numbers stand to the right, words to the left, where they may go on in the next line.
 pub(super) fn table<'a>(columns: impl Iterator<Item = &'a str>, rows: &[Vec<String>]) -> Markup {
+    let is_word = |cell: &String| cell.parse::<f64>().is_err() && cell.contains(char::is_alphabetic);
+    let has_words = |column: usize| rows.iter().filter_map(|row| row.get(column)).any(is_word);
+    let columns: Vec<(&str, bool)> = columns.enumerate().map(|(k, name)| (name, has_words(k))).collect();
     html! {
         div class="wide" tabindex="0" role="group" aria-label="table" {
             table {
-                thead { tr { @for column in columns { th scope="col" { (column) } } } }
-                tbody { @for row in rows { tr { @for cell in row { td { (cell) } } } } }
+                thead { tr { @for (name, words) in &columns { th scope="col" class=[words.then_some("words")] { (name) } } } }
+                tbody {
+                    @for row in rows {
+                        tr { @for (cell, (_, words)) in row.iter().zip(&columns) { td class=[words.then_some("words")] { (cell) } } }
+                    }
+                }
             }
         }
     }
