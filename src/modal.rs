@@ -2,6 +2,7 @@
 //!
 //! [`spectrum`] → [`fdd`] → [`efdd`] with [`bell`] are the frequency domain, and [`plscf`] with its own normal equations; [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and
 //! [`shapes`] → [`selection`] → [`automatic`] the subspace method; [`indicators`] and [`clustering`] serve both.
+//! [`harmonics`] and [`kurtosis`] tell machines from modes, [`confidence`] says how sure a mode is.
 
 pub mod indicators;
 
@@ -34,6 +35,12 @@ pub mod clustering;
 pub mod selection;
 
 pub mod automatic;
+
+pub mod harmonics;
+
+pub mod kurtosis;
+
+pub mod confidence;
 
 use crate::compute::{ComputeError, Place};
 use crate::model::control::{Cancelled, Control, MemoryExceeded};

@@ -176,6 +176,7 @@ pub fn run(
                 let references = live.references(request.reference_channels.as_deref())?;
                 methods::ssi(&mut result, &request.parameters.ssi, &live, references.as_deref(), backend, control)?;
             }
+            methods::judge(&mut result, &live, control)?;
             result.provenance.seconds.insert(result.method.clone(), start.elapsed().as_secs_f64());
         }
     }

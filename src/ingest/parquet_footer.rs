@@ -3,6 +3,10 @@
 //! A footer is one structure of Thrift's compact protocol. The reader skips what it does not know, element by element,
 //! and elements of type bool have no bytes there: eight bytes of a damaged footer can keep it busy for seconds, and a
 //! few thousand of them for hours. In a sound footer every element has a byte at least.
+//!
+//! The reader takes the fields that it knows for what they should be, whatever type is written beside them, and so may read
+//! other elements than a walk by the types sees. A footer whose known fields have other types is refused therefore, and so
+//! is one with anything behind its end.
 
 /// Where Thrift's own libraries stop too.
 const DEEPEST: u8 = 64;
@@ -10,10 +14,101 @@ const DEEPEST: u8 = 64;
 /// Whether the footer can be read in a time that its length bounds.
 pub(super) fn is_bounded(footer: &[u8]) -> bool {
     let mut walk = Walk { rest: footer, elements: footer.len() };
-    walk.skip(STRUCT, DEEPEST).is_some()
+    walk.structure(FILE, DEEPEST).is_some() && walk.rest.is_empty()
 }
 
+/// Types of the compact protocol.
+const INTEGER_16: u8 = 4;
+const INTEGER_32: u8 = 5;
+const INTEGER_64: u8 = 6;
+const BINARY: u8 = 8;
+const LIST: u8 = 9;
 const STRUCT: u8 = 12;
+
+/// What a structure is made of: each known field's type, and what the structures in it are made of (parquet.thrift).
+type Fields = &'static [(u64, u8, &'static Structure)];
+
+struct Structure(Fields);
+
+const ANY: Structure = Structure(&[]);
+
+const FILE: &Structure = &Structure(&[
+    (1, INTEGER_32, &ANY),
+    (2, LIST, &Structure(SCHEMA_ELEMENT)),
+    (3, INTEGER_64, &ANY),
+    (4, LIST, &Structure(ROW_GROUP)),
+    (5, LIST, &Structure(KEY_VALUE)),
+    (6, BINARY, &ANY),
+    (7, LIST, &ANY),
+    (8, STRUCT, &ANY),
+    (9, BINARY, &ANY),
+]);
+
+const SCHEMA_ELEMENT: Fields = &[
+    (1, INTEGER_32, &ANY),
+    (2, INTEGER_32, &ANY),
+    (3, INTEGER_32, &ANY),
+    (4, BINARY, &ANY),
+    (5, INTEGER_32, &ANY),
+    (6, INTEGER_32, &ANY),
+    (7, INTEGER_32, &ANY),
+    (8, INTEGER_32, &ANY),
+    (9, INTEGER_32, &ANY),
+    (10, STRUCT, &ANY),
+];
+
+const ROW_GROUP: Fields = &[
+    (1, LIST, &Structure(COLUMN_CHUNK)),
+    (2, INTEGER_64, &ANY),
+    (3, INTEGER_64, &ANY),
+    (4, LIST, &ANY),
+    (5, INTEGER_64, &ANY),
+    (6, INTEGER_64, &ANY),
+    (7, INTEGER_16, &ANY),
+];
+
+const COLUMN_CHUNK: Fields = &[
+    (1, BINARY, &ANY),
+    (2, INTEGER_64, &ANY),
+    (3, STRUCT, &Structure(COLUMN)),
+    (4, INTEGER_64, &ANY),
+    (5, INTEGER_32, &ANY),
+    (6, INTEGER_64, &ANY),
+    (7, INTEGER_32, &ANY),
+    (8, STRUCT, &ANY),
+    (9, BINARY, &ANY),
+];
+
+const COLUMN: Fields = &[
+    (1, INTEGER_32, &ANY),
+    (2, LIST, &ANY),
+    (3, LIST, &ANY),
+    (4, INTEGER_32, &ANY),
+    (5, INTEGER_64, &ANY),
+    (6, INTEGER_64, &ANY),
+    (7, INTEGER_64, &ANY),
+    (8, LIST, &Structure(KEY_VALUE)),
+    (9, INTEGER_64, &ANY),
+    (10, INTEGER_64, &ANY),
+    (11, INTEGER_64, &ANY),
+    (12, STRUCT, &Structure(STATISTICS)),
+    (13, LIST, &ANY),
+    (14, INTEGER_64, &ANY),
+    (15, INTEGER_32, &ANY),
+    (16, STRUCT, &ANY),
+    (17, STRUCT, &ANY),
+];
+
+const KEY_VALUE: Fields = &[(1, BINARY, &ANY), (2, BINARY, &ANY)];
+
+const STATISTICS: Fields = &[
+    (1, BINARY, &ANY),
+    (2, BINARY, &ANY),
+    (3, INTEGER_64, &ANY),
+    (4, INTEGER_64, &ANY),
+    (5, BINARY, &ANY),
+    (6, BINARY, &ANY),
+];
 
 /// What is left of the footer, and how many elements may still come.
 struct Walk<'a> {
@@ -53,24 +148,44 @@ impl Walk<'_> {
         Some(count)
     }
 
-    /// Leaves out one value of a type of the compact protocol.
-    fn skip(&mut self, kind: u8, depth: u8) -> Option<()> {
+    /// Leaves out a structure.
+    fn structure(&mut self, of: &Structure, depth: u8) -> Option<()> {
+        let deeper = depth.checked_sub(1)?;
+        let mut id = 0u64;
+        loop {
+            let header = self.byte()?;
+            let (step, kind) = (u64::from(header >> 4), header & 0x0f);
+            if kind == 0 {
+                return Some(());
+            }
+            // In zigzag where it is written out; a negative one is known nowhere.
+            id = if step == 0 { self.number()? / 2 } else { id + step };
+            let known = of.0.iter().find(|(known, ..)| *known == id);
+            if known.is_some_and(|(_, expected, _)| *expected != kind) {
+                return None;
+            }
+            self.skip(kind, known.map_or(&ANY, |(.., inner)| inner), deeper)?;
+        }
+    }
+
+    /// Leaves out one value of a type of the compact protocol. `inner`: what the structures in it are made of.
+    fn skip(&mut self, kind: u8, inner: &Structure, depth: u8) -> Option<()> {
         let deeper = depth.checked_sub(1)?;
         match kind {
             1 | 2 => Some(()),
             3 => self.bytes(1),
-            4..=6 => self.number().map(drop),
+            INTEGER_16..=INTEGER_64 => self.number().map(drop),
             7 => self.bytes(8),
-            8 => {
+            BINARY => {
                 let length = self.number()?;
                 self.bytes(usize::try_from(length).ok()?)
             }
-            9 | 10 => {
+            LIST | 10 => {
                 let header = self.byte()?;
                 let short = u64::from(header >> 4);
                 let count = if short == 15 { self.number()? } else { short };
                 for _ in 0..self.elements(count)? {
-                    self.skip(header & 0x0f, deeper)?;
+                    self.skip(header & 0x0f, inner, deeper)?;
                 }
                 Some(())
             }
@@ -81,21 +196,12 @@ impl Walk<'_> {
                 }
                 let kinds = self.byte()?;
                 for _ in 0..self.elements(count)? {
-                    self.skip(kinds >> 4, deeper)?;
-                    self.skip(kinds & 0x0f, deeper)?;
+                    self.skip(kinds >> 4, inner, deeper)?;
+                    self.skip(kinds & 0x0f, inner, deeper)?;
                 }
                 Some(())
             }
-            STRUCT => loop {
-                let header = self.byte()?;
-                if header & 0x0f == 0 {
-                    return Some(());
-                }
-                if header >> 4 == 0 {
-                    self.number()?;
-                }
-                self.skip(header & 0x0f, deeper)?;
-            },
+            STRUCT => self.structure(inner, deeper),
             13 => self.bytes(16),
             _ => None,
         }
@@ -106,18 +212,23 @@ impl Walk<'_> {
 mod tests {
     use super::*;
 
+    /// Whether these fields can be read behind those that are known.
+    fn is_bounded_beyond(fields: &[u8]) -> bool {
+        is_bounded(&[&[0xf3, 7], fields].concat())
+    }
+
     #[test]
     fn a_collection_of_more_elements_than_bytes_is_seen_wherever_it_hides() {
         // A field of type list, two billion elements of type bool.
         let list = [0x19, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07];
-        assert!(!is_bounded(&[&list[..], &[0]].concat()));
+        assert!(!is_bounded_beyond(&[&list[..], &[0]].concat()));
         // The same as a set, as a map, in a structure, in a list.
-        assert!(!is_bounded(&[0x1a, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07, 0]));
-        assert!(!is_bounded(&[0x1b, 0xff, 0xff, 0xff, 0xff, 0x07, 0x11, 0]));
-        assert!(!is_bounded(&[&[0x1c][..], &list, &[0, 0]].concat()));
-        assert!(!is_bounded(&[0x19, 0x19, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07, 0]));
+        assert!(!is_bounded_beyond(&[0x1a, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07, 0]));
+        assert!(!is_bounded_beyond(&[0x1b, 0xff, 0xff, 0xff, 0xff, 0x07, 0x11, 0]));
+        assert!(!is_bounded_beyond(&[&[0x1c][..], &list, &[0, 0]].concat()));
+        assert!(!is_bounded_beyond(&[0x19, 0x19, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07, 0]));
         // Many lists that are each short enough.
-        assert!(!is_bounded(&[[0x19, 0xf1, 0x10].as_slice(); 10].concat()));
+        assert!(!is_bounded_beyond(&[[0x19, 0xf1, 0x10].as_slice(); 10].concat()));
     }
 
     #[test]
@@ -127,7 +238,19 @@ mod tests {
             0x11, 0x15, 0x80, 0x01, 0x18, 0x02, b'a', b'b', 0x19, 0x35, 1, 2, 3, 0x19, 0x2c, 0x15, 7, 0, 0, 0x1b, 1,
             0x88, 1, b'k', 1, b'v', 0x12, 0x17, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ];
+        assert!(is_bounded_beyond(&sound));
+        assert!((0..sound.len()).all(|end| !is_bounded_beyond(&sound[..end])));
+    }
+
+    #[test]
+    fn a_known_field_has_its_type_and_nothing_stands_behind_the_end() {
+        // Version 2 and three rows; a row group with a column chunk whose column has one encoding.
+        let sound = [0x15, 4, 0x26, 6, 0x19, 0x1c, 0x19, 0x1c, 0x3c, 0x29, 0x15, 0, 0, 0, 0, 0];
         assert!(is_bounded(&sound));
-        assert!((0..sound.len()).all(|end| !is_bounded(&sound[..end])));
+        assert!(!is_bounded(&[&sound[..], &[0]].concat()));
+        // The version as a flag; the number of rows, far behind, as a list; the column's encodings as bytes.
+        assert!(!is_bounded(&[0x11, 0x26, 6, 0]));
+        assert!(!is_bounded(&[0x09, 6, 0x15, 7, 0]));
+        assert!(!is_bounded(&[0x15, 4, 0x26, 6, 0x19, 0x1c, 0x19, 0x1c, 0x3c, 0x28, 0, 0, 0, 0, 0]));
     }
 }

@@ -86,7 +86,13 @@ mod tests {
         bytes.extend([0x51; 4]);
         bytes.extend([0xf1; 16]);
         bytes.extend(b"\x5b\xf1\xf1\x1b\x11\xff\xff\xff\xff\xff\xff\xff\xff\x02\x1b\x1b\x1b\x2c\x00\x00\x00PAR1");
-        for bytes in [bytes, b"\x19\xf1\xff\xff\xff\xff\x07\x00\x08\x00\x00\x00PAR1".to_vec()] {
+        // Another one: the name of the writer as a flag, so that a walk by the types ends before the reader does.
+        let mut other = vec![0; 38];
+        other.extend(b"\x16\x50\x52\x00\xd6\xef\xf5\xfa\x13\x0d\x00\xca\x00\x00\x00\xca\x3f");
+        other.extend([0xca; 7]);
+        other.extend(b"\xd4\xca\xca\xca\xca\xf2\xff\xff\xff\x25\xff\xff\xfe\x7b\xff\xca\x2a\x00\x00\x00PAR1");
+        let short = b"\x19\xf1\xff\xff\xff\xff\x07\x00\x08\x00\x00\x00PAR1".to_vec();
+        for bytes in [bytes, other, short] {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&bytes).unwrap();
             let refused = open(file).err().unwrap().to_string();

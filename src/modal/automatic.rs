@@ -5,7 +5,7 @@
 mod describe;
 mod survey;
 
-pub(crate) use self::describe::spread;
+pub(crate) use self::describe::mode_of;
 use self::describe::{ModeContext, judge_members};
 pub(crate) use self::survey::choose_references;
 use self::survey::{REFERENCES, Survey, first_factor};
@@ -14,13 +14,13 @@ use super::poles::{Order, Pole};
 use super::selection::{self, Selected, Selection, Setting, Verdict};
 use super::ssi::{self, Subspace};
 use super::uncertainty::Derivatives;
-use super::{hankel, indicators};
+use super::{hankel, harmonics, indicators};
 use crate::compute::{Backend, LagProducts};
 use crate::model::control::Control;
 use crate::model::modes::Mode;
 use crate::model::parameters::{SsiParameters, Weighting};
 use crate::model::record::Record;
-use crate::model::result::{SpectrumSummary, Stabilization};
+use crate::model::result::{Harmonic, SpectrumSummary, Stabilization};
 
 /// Makes the record with every `factor`-th sample, behind an anti-alias filter.
 pub type Decimate<'a> = dyn Fn(&'a dyn Record, usize) -> Result<Box<dyn Record + 'a>, ModalError> + 'a;
@@ -84,6 +84,8 @@ const HANKEL_BYTES: usize = 5 * 8;
 pub struct Identified {
     /// Modes of all levels, ascending in frequency.
     pub modes: Vec<Mode>,
+    /// Sinusoids of all levels, ascending in frequency.
+    pub harmonics: Vec<Harmonic>,
     /// Every pole of every level.
     pub stabilization: Stabilization,
     /// The largest singular value of the spectra behind the rules.
@@ -121,6 +123,7 @@ struct Level {
     orders: Vec<Order>,
     selection: Selection,
     modes: Vec<Mode>,
+    harmonics: Vec<Harmonic>,
 }
 
 /// Identifies the modes of a record.
@@ -198,9 +201,12 @@ pub fn identify<'a>(
         }
     }
     let stabilization = stabilization(&levels);
+    let mut harmonics: Vec<Harmonic> = levels.iter().flat_map(|level| level.harmonics.iter().cloned()).collect();
+    harmonics.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
     let reports = levels.into_iter().map(|level| level.report).collect();
     Ok(Identified {
         modes,
+        harmonics,
         stabilization,
         spectrum: survey.spectrum,
         levels: reports,
@@ -262,6 +268,13 @@ impl LevelTask<'_> {
             derivatives = Some(scatter);
         }
         control.progress("poles", 1.0);
+        let needed = ORDER_LOW * signal_rank as f64;
+        // Each level tells of what it alone is responsible for, without the overlap that modes have.
+        let own = |harmonic: &Harmonic| {
+            harmonic.frequency_hz >= range_hz.0 * LEVEL_OVERLAP && harmonic.frequency_hz < range_hz.1 / LEVEL_OVERLAP
+        };
+        let mut harmonics = harmonics::among(found.iter().filter(|order| order.order as f64 >= needed));
+        harmonics.retain(own);
         let mut selection = selection::select(&found, setting);
         let inside = |mode: &Selected| {
             let f = found[mode.representative.0].poles[mode.representative.1].frequency_hz;
@@ -295,7 +308,7 @@ impl LevelTask<'_> {
                 selected.members.iter().for_each(|&(o, p)| selection.verdicts[o][p] = Verdict::Shape);
             }
         }
-        Ok(Level { sampling_rate_hz: setting.sampling_rate_hz, report, orders: found, selection, modes })
+        Ok(Level { sampling_rate_hz: setting.sampling_rate_hz, report, orders: found, selection, modes, harmonics })
     }
 
     fn products(&self, block_rows: usize, backend: &dyn Backend, control: &Control) -> Result<LagProducts, ModalError> {

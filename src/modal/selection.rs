@@ -32,7 +32,7 @@ const CORE_PART: f64 = 0.15;
 const CORE_COUNT: usize = 3;
 
 /// … or two core poles, one of them this precise.
-const PRECISE_RHO: f64 = 3.0;
+pub(super) const PRECISE_RHO: f64 = 3.0;
 
 /// Least part of the orders in which some pole supports the mode, and what supports it: a strong mode's pole is
 /// often accompanied by a noise pole at over-specified orders and then fails the core's variance there.

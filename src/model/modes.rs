@@ -68,4 +68,76 @@ pub struct Mode {
     pub expected_mac_loss: Option<f64>,
     /// Sampling rate of the decimation level on which the mode was found, Hz (SSI).
     pub level_sampling_rate_hz: Option<f64>,
+    /// Kurtosis E|z|⁴/(E|z|²)² of the narrow band around the mode in its strongest channel: 2 for noise and for a mode that
+    /// noise drives, 1 for a sinusoid; absent where the record is too short to tell.
+    #[serde(default)]
+    pub kurtosis: Option<f64>,
+    /// Its standard deviation.
+    #[serde(default)]
+    pub kurtosis_std: Option<f64>,
+    /// How sure the mode is; absent where the method gives nothing to judge by (plain FDD).
+    #[serde(default)]
+    pub confidence: Option<Confidence>,
+    /// What speaks against the mode or a part of it.
+    #[serde(default)]
+    pub doubts: Vec<Doubt>,
+}
+
+/// How sure a mode is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// Several things speak against it, or one says that it is none of the structure.
+    Low,
+    /// One thing speaks against it.
+    Moderate,
+    /// Nothing does.
+    High,
+}
+
+impl Confidence {
+    /// The word in results.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Confidence::Low => "low",
+            Confidence::Moderate => "moderate",
+            Confidence::High => "high",
+        }
+    }
+}
+
+/// Something that speaks against a mode.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// `harmonic`, `machine_line`, `shape_uncertain`, `damping_uncertain`, `imprecise`, `little_support`.
+    pub code: String,
+    /// A sentence with the number and its limit.
+    pub message: String,
+}
+
+impl Mode {
+    /// A mode of which nothing more is known. `complexity`: MPC and MPD of the shape.
+    pub fn new(frequency_hz: f64, shape: Shape, complexity: (f64, f64)) -> Mode {
+        Mode {
+            frequency_hz,
+            damping_ratio: None,
+            shape,
+            frequency_std_hz: None,
+            damping_ratio_std: None,
+            mpc: complexity.0,
+            mpd: complexity.1,
+            order: None,
+            pole_count: None,
+            support: None,
+            rho: None,
+            frequency_spread_hz: None,
+            modal_contribution: None,
+            expected_mac_loss: None,
+            level_sampling_rate_hz: None,
+            kurtosis: None,
+            kurtosis_std: None,
+            confidence: None,
+            doubts: Vec::new(),
+        }
+    }
 }

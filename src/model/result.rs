@@ -42,6 +42,9 @@ pub struct AnalysisResult {
     /// Every pole of every order (SSI, pLSCF).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stabilization: Option<Stabilization>,
+    /// Sinusoids of machines among the poles, ascending in frequency (SSI with standard deviations).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub harmonics: Vec<Harmonic>,
     /// Per-channel statistics and verdicts (PREPROCESSING).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_quality: Option<Vec<ChannelQuality>>,
@@ -224,6 +227,25 @@ pub struct Stabilization {
     pub mac: Vec<Option<f64>>,
     /// `stable`: in the cluster of a mode; otherwise the rule that rejected the pole.
     pub verdict: Vec<String>,
+}
+
+/// A sinusoid in the record: a machine, not the structure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Harmonic {
+    /// Hz.
+    pub frequency_hz: f64,
+    /// Its standard deviation, Hz.
+    pub frequency_std_hz: f64,
+    /// Of its pole; nearly none, of either sign.
+    pub damping_ratio: f64,
+    /// Part of the orders that have its pole, 0 to 1.
+    pub support: f64,
+    /// Place of the channel in which it is strongest, among the channels of [`DataSummary`].
+    pub strongest_row: usize,
+    /// Kurtosis of the band around it there, a second opinion: 1 for a sinusoid alone, 2 for noise.
+    pub kurtosis: Option<f64>,
+    /// Its standard deviation.
+    pub kurtosis_std: Option<f64>,
 }
 
 /// The preprocessed channels in small: enough to look at, whatever the length of the record.

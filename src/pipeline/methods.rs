@@ -6,7 +6,7 @@ use crate::modal::automatic::{self, Decimate, Identified};
 use crate::modal::bell::Bell;
 use crate::modal::efdd::{self, ModalFilter};
 use crate::modal::fdd::{self, Peak, PeakSetting};
-use crate::modal::{ModalError, spectrum};
+use crate::modal::{ModalError, confidence, kurtosis, spectrum};
 use crate::model::control::Control;
 use crate::model::modes::{Mode, Shape};
 use crate::model::parameters::{FddParameters, SsiParameters};
@@ -99,21 +99,10 @@ pub(super) fn fdd(
 /// A peak as it was picked, or as the bell fitted to it.
 fn mode_of_peak(peak: Peak, bell: Option<Bell>) -> Mode {
     Mode {
-        frequency_hz: bell.map_or(peak.frequency_hz, |bell| bell.frequency_hz),
         damping_ratio: bell.map(|bell| bell.damping_ratio),
-        shape: Shape(peak.shape),
         frequency_std_hz: bell.map(|bell| bell.frequency_std_hz),
         damping_ratio_std: bell.map(|bell| bell.damping_ratio_std),
-        mpc: peak.mpc,
-        mpd: peak.mpd,
-        order: None,
-        pole_count: None,
-        support: None,
-        rho: None,
-        frequency_spread_hz: None,
-        modal_contribution: None,
-        expected_mac_loss: None,
-        level_sampling_rate_hz: None,
+        ..Mode::new(bell.map_or(peak.frequency_hz, |bell| bell.frequency_hz), Shape(peak.shape), (peak.mpc, peak.mpd))
     }
 }
 
@@ -137,6 +126,7 @@ pub(super) fn ssi(
     result.parameters["ssi"] = effective(parameters, &found, record.info());
     result.provenance.warnings.extend(found.warnings);
     result.modes = found.modes;
+    result.harmonics = found.harmonics;
     if result.modes.is_empty() {
         let poles = found.stabilization.order.len();
         result.no_modes_reason = Some(format!("none of {poles} poles is stable; each pole says why"));
@@ -174,6 +164,24 @@ pub(super) fn check_band(
             let message = format!("{part}.{name} is {value} Hz, beyond Nyquist, {nyquist} Hz");
             return Err(PipelineError::permanent("bad_parameter", message));
         }
+    }
+    Ok(())
+}
+
+/// What the envelope of each mode and harmonic says of it, and how sure each mode is.
+pub(super) fn judge(result: &mut AnalysisResult, record: &dyn Record, control: &Control) -> Result<(), PipelineError> {
+    let bands = result.modes.iter().map(|mode| (mode.frequency_hz, mode.shape.0.icamax()));
+    let bands = bands.chain(result.harmonics.iter().map(|harmonic| (harmonic.frequency_hz, harmonic.strongest_row)));
+    let mut found = kurtosis::of_bands(record, &bands.collect::<Vec<_>>(), control)?;
+    let of_harmonics = found.split_off(result.modes.len());
+    for (harmonic, found) in result.harmonics.iter_mut().zip(of_harmonics) {
+        harmonic.kurtosis = found.map(|found| found.value);
+        harmonic.kurtosis_std = found.map(|found| found.std);
+    }
+    for (mode, found) in result.modes.iter_mut().zip(found) {
+        mode.kurtosis = found.map(|found| found.value);
+        mode.kurtosis_std = found.map(|found| found.std);
+        confidence::judge(mode, &result.harmonics, found.is_some_and(|found| found.is_sinusoid()));
     }
     Ok(())
 }

@@ -3,13 +3,12 @@
 use super::PipelineError;
 use super::methods::{OVERLAP, SINGULAR_VALUES, check_band};
 use crate::compute::Backend;
-use crate::modal::automatic::{append, choose_references, spread};
+use crate::modal::automatic::{append, choose_references, mode_of};
 use crate::modal::plscf::NormalEquations;
-use crate::modal::poles::Order;
 use crate::modal::selection::{self, Selected, Setting};
 use crate::modal::{spectrum, ssi};
 use crate::model::control::Control;
-use crate::model::modes::{Mode, Shape};
+use crate::model::modes::Shape;
 use crate::model::parameters::FddParameters;
 use crate::model::record::Record;
 use crate::model::result::{AnalysisResult, Axis, SpectrumSummary, Stabilization};
@@ -102,34 +101,15 @@ pub(super) fn plscf(
         "blocks": blocks,
         "reference_channels": references.iter().map(|&row| info.channels[row].name.as_str()).collect::<Vec<_>>(),
     });
-    result.modes = selection.modes.iter().map(|selected| mode(selected, &found, &setting)).collect();
+    let mode = |selected: &Selected| {
+        let (o, p) = selected.representative;
+        mode_of(selected, Shape(found[o].poles[p].shape.clone()), &found, &setting)
+    };
+    result.modes = selection.modes.iter().map(mode).collect();
     if result.modes.is_empty() {
         let poles = table.order.len();
         result.no_modes_reason = Some(format!("none of {poles} poles is stable; each pole says why"));
     }
     result.stabilization = Some(table);
     Ok(())
-}
-
-fn mode(selected: &Selected, orders: &[Order], setting: &Setting) -> Mode {
-    let (o, p) = selected.representative;
-    let pole = &orders[o].poles[p];
-    let frequencies: Vec<f64> = selected.members.iter().map(|&(o, p)| orders[o].poles[p].frequency_hz).collect();
-    Mode {
-        frequency_hz: pole.frequency_hz,
-        damping_ratio: Some(pole.damping_ratio),
-        shape: Shape(pole.shape.clone()),
-        frequency_std_hz: pole.deviation.map(|d| d.frequency_hz),
-        damping_ratio_std: pole.deviation.map(|d| d.damping_ratio),
-        mpc: pole.mpc,
-        mpd: pole.mpd,
-        order: Some(pole.order),
-        pole_count: Some(selected.members.len()),
-        support: Some(selected.support),
-        rho: selection::rho(pole, setting.duration_s),
-        frequency_spread_hz: Some(spread(&frequencies)),
-        modal_contribution: None,
-        expected_mac_loss: None,
-        level_sampling_rate_hz: Some(setting.sampling_rate_hz),
-    }
 }

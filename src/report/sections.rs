@@ -3,7 +3,8 @@
 use super::figures::{self, Figure};
 use super::table::{MODE_COLUMNS, mode_row, summary};
 use super::wireframe::View;
-use crate::model::result::{AnalysisResult, ChannelQuality, Provenance, Stabilization};
+use crate::model::modes::{Doubt, Mode};
+use crate::model::result::{AnalysisResult, ChannelQuality, Harmonic, Provenance, Stabilization};
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
@@ -51,6 +52,7 @@ pub(super) fn of(result: &AnalysisResult, told: &[String], plots: &mut Plots) ->
         (warnings(&own))
         @if let Some(reason) = &result.no_modes_reason { p { "No modes: " (reason) } }
         @if !result.modes.is_empty() { (modes(result, plots)) }
+        @if !result.harmonics.is_empty() { (harmonics(result)) }
         @if let Some(figure) = figures::spectrum(result) { (plots.figure(figure)) }
         @if let Some(figure) = figures::stabilization(result) { (plots.figure(figure)) }
         @if let Some(poles) = &result.stabilization { (verdicts(poles)) }
@@ -121,6 +123,7 @@ fn modes(result: &AnalysisResult, plots: &mut Plots) -> Markup {
     let shapes = figures::shapes(result, &view);
     let markup = html! {
         (table(MODE_COLUMNS.into_iter(), &cells))
+        @if result.modes.iter().any(|mode| !mode.doubts.is_empty()) { (doubts(result)) }
         // Too wide for paper.
         details class="screen" { summary { "Everything known of each mode" } (known(result)) }
         h3 { "Mode shapes" }
@@ -149,6 +152,37 @@ fn modes(result: &AnalysisResult, plots: &mut Plots) -> Markup {
         plots.shapes.insert(id, shapes);
     }
     markup
+}
+
+/// What speaks against the modes, one after the other.
+fn doubts(result: &AnalysisResult) -> Markup {
+    let of_mode = |(k, mode): (usize, &Mode)| {
+        let row = move |doubt: &Doubt| vec![(k + 1).to_string(), doubt.code.clone(), doubt.message.clone()];
+        mode.doubts.iter().map(row).collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<String>> = result.modes.iter().enumerate().flat_map(of_mode).collect();
+    details("What speaks against a mode", table(["mode", "doubt", "reason"].into_iter(), &rows))
+}
+
+/// Sinusoids of machines.
+fn harmonics(result: &AnalysisResult) -> Markup {
+    let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.2}"));
+    let row = |harmonic: &Harmonic| {
+        vec![
+            format!("{:.4}", harmonic.frequency_hz),
+            format!("{:.4}", harmonic.frequency_std_hz),
+            format!("{:.2}", harmonic.support),
+            result.data.channels.get(harmonic.strongest_row).cloned().unwrap_or_default(),
+            number(harmonic.kurtosis),
+            number(harmonic.kurtosis_std),
+        ]
+    };
+    let rows: Vec<Vec<String>> = result.harmonics.iter().map(row).collect();
+    html! {
+        h3 { "Harmonics of machines" }
+        p { "Sinusoids, none of them a mode: far sharper than anything that noise drives. Kurtosis is 1 for a sinusoid alone, 2 for noise." }
+        (table(["f, Hz", "± std", "support", "strongest in", "kurtosis", "± std"].into_iter(), &rows))
+    }
 }
 
 /// Every number of every mode, by the names of the result document.

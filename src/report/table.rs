@@ -1,7 +1,7 @@
 //! Tables for the terminal: no colours, no borders that a copy into a text would break.
 
 use super::with_std;
-use crate::model::modes::Mode;
+use crate::model::modes::{Confidence, Mode};
 use crate::model::result::AnalysisResult;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
@@ -31,8 +31,8 @@ pub fn table(columns: &[(&str, Alignment)], rows: impl IntoIterator<Item = Vec<S
 }
 
 /// The columns of a table of modes, here and on the page.
-pub(super) const MODE_COLUMNS: [&str; 9] =
-    ["mode", "f, Hz", "± std", "ξ, %", "± std", "MPC", "order", "poles", "support"];
+pub(super) const MODE_COLUMNS: [&str; 10] =
+    ["mode", "f, Hz", "± std", "ξ, %", "± std", "MPC", "order", "poles", "support", "confidence"];
 
 /// One row of a table of modes; `number` counts from 1.
 pub(super) fn mode_row(number: usize, mode: &Mode) -> Vec<String> {
@@ -43,7 +43,8 @@ pub(super) fn mode_row(number: usize, mode: &Mode) -> Vec<String> {
     let support = mode.support.map_or("–".into(), |s| format!("{s:.2}"));
     let mpc = format!("{:.3}", mode.mpc);
     let (order, poles) = (count(mode.order), count(mode.pole_count));
-    vec![number.to_string(), frequency, frequency_std, damping, damping_std, mpc, order, poles, support]
+    let confidence = mode.confidence.map_or("–", Confidence::as_str).to_owned();
+    vec![number.to_string(), frequency, frequency_std, damping, damping_std, mpc, order, poles, support, confidence]
 }
 
 /// What was analysed, and its modes; the reason where there is none.
@@ -54,7 +55,12 @@ pub fn mode_table(result: &AnalysisResult) -> String {
         return format!("{summary}\nno modes: {reason}");
     }
     let rows = result.modes.iter().enumerate().map(|(k, mode)| mode_row(k + 1, mode));
-    format!("{summary}\n{}", table(&MODE_COLUMNS.map(|name| (name, Alignment::Right)), rows))
+    let harmonics: Vec<String> = result.harmonics.iter().map(|h| format!("{:.4}", h.frequency_hz)).collect();
+    let harmonics = match harmonics.as_slice() {
+        [] => String::new(),
+        some => format!("\nharmonics of machines, no modes: {} Hz", some.join(", ")),
+    };
+    format!("{summary}\n{}{harmonics}", table(&MODE_COLUMNS.map(|name| (name, Alignment::Right)), rows))
 }
 
 /// One line: method, channels, length, rate, gaps.

@@ -25,6 +25,7 @@ mod faults; // one fault at a time: shutdown, panics, standstill, poison
 mod field_records; // measured records as loggers leave them
 mod formats; // raw files that are no text: Parquet tables and universal files
 mod gpu_runs; // faults, traffic and modes on the GPU
+mod harmonics; // sinusoids of machines beside the modes
 mod http; // the answers of a worker process over a real socket
 mod ingest; // raw files of every kind → samples, or one clear error
 #[cfg(feature = "kafka-tls")]

@@ -125,23 +125,8 @@ mod tests {
     }
 
     fn mode(frequency_hz: f64, damping_ratio: f64, shape: [f64; 2]) -> Mode {
-        Mode {
-            frequency_hz,
-            damping_ratio: Some(damping_ratio),
-            shape: Shape(DVector::from_iterator(2, shape.iter().map(|x| Complex::new(*x, 0.0)))),
-            frequency_std_hz: None,
-            damping_ratio_std: None,
-            mpc: 1.0,
-            mpd: 0.0,
-            order: None,
-            pole_count: None,
-            support: None,
-            rho: None,
-            frequency_spread_hz: None,
-            modal_contribution: None,
-            expected_mac_loss: None,
-            level_sampling_rate_hz: None,
-        }
+        let shape = Shape(DVector::from_iterator(2, shape.iter().map(|x| Complex::new(*x, 0.0))));
+        Mode { damping_ratio: Some(damping_ratio), ..Mode::new(frequency_hz, shape, (1.0, 0.0)) }
     }
 
     fn missed(found: Mode) -> usize {

@@ -47,23 +47,11 @@ impl ModeContext<'_> {
         let (order, pole) = (&orders[o], &orders[o].poles[p]);
         let own = selected.members.iter().position(|member| *member == selected.representative);
         let judged = own.and_then(|own| judged.get(own));
-        let frequencies: Vec<f64> = selected.members.iter().map(|&(o, p)| orders[o].poles[p].frequency_hz).collect();
+        let shape = judged.as_ref().map_or_else(|| pole.shape.clone(), |judged| judged.shape.clone());
         Mode {
-            frequency_hz: pole.frequency_hz,
-            damping_ratio: Some(pole.damping_ratio),
-            shape: Shape(judged.as_ref().map_or_else(|| pole.shape.clone(), |judged| judged.shape.clone())),
-            frequency_std_hz: pole.deviation.map(|d| d.frequency_hz),
-            damping_ratio_std: pole.deviation.map(|d| d.damping_ratio),
-            mpc: pole.mpc,
-            mpd: pole.mpd,
-            order: Some(pole.order),
-            pole_count: Some(selected.members.len()),
-            support: Some(selected.support),
-            rho: selection::rho(pole, setting.duration_s),
-            frequency_spread_hz: Some(spread(&frequencies)),
             modal_contribution: self.contribution(order, pole),
             expected_mac_loss: judged.map(|judged| judged.expected_mac_loss),
-            level_sampling_rate_hz: Some(setting.sampling_rate_hz),
+            ..mode_of(selected, Shape(shape), orders, setting)
         }
     }
 
@@ -95,8 +83,27 @@ impl ModeContext<'_> {
     }
 }
 
+/// What a cluster of poles alone says of its mode.
+pub(crate) fn mode_of(selected: &Selected, shape: Shape, orders: &[Order], setting: &Setting) -> Mode {
+    let (o, p) = selected.representative;
+    let pole = &orders[o].poles[p];
+    let frequencies: Vec<f64> = selected.members.iter().map(|&(o, p)| orders[o].poles[p].frequency_hz).collect();
+    Mode {
+        damping_ratio: Some(pole.damping_ratio),
+        frequency_std_hz: pole.deviation.map(|d| d.frequency_hz),
+        damping_ratio_std: pole.deviation.map(|d| d.damping_ratio),
+        order: Some(pole.order),
+        pole_count: Some(selected.members.len()),
+        support: Some(selected.support),
+        rho: selection::rho(pole, setting.duration_s),
+        frequency_spread_hz: Some(spread(&frequencies)),
+        level_sampling_rate_hz: Some(setting.sampling_rate_hz),
+        ..Mode::new(pole.frequency_hz, shape, (pole.mpc, pole.mpd))
+    }
+}
+
 /// Standard deviation of values about their mean.
-pub(crate) fn spread(values: &[f64]) -> f64 {
+fn spread(values: &[f64]) -> f64 {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
 }
