@@ -34,10 +34,17 @@ pub fn leading_svd(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Svd,
 
 /// The leading triplets by Lanczos steps; `None` where they are not worth their while or do not converge.
 fn lanczos(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Option<Svd>, NoConvergence> {
-    let most = a.nrows().min(a.ncols()) / STEPS_UP_TO;
+    /// Up to this size a full decomposition takes less than the steps.
+    const FULL_UP_TO: usize = 400;
+    /// Steps go on up to this part of the smaller dimension: they have cost about a full decomposition by then.
+    const STEPS_UP_TO: usize = 2;
+    /// Parts of the basis after which is looked again: a look costs a small decomposition.
+    const LOOKS: usize = 6;
+    let smaller = a.nrows().min(a.ncols());
+    let most = smaller / STEPS_UP_TO;
     // No look before the bases are as large as what is looked for; a flat spectrum takes one and a half times that.
     let mut next_look = rank + rank / 2 + BLOCK;
-    if next_look > most {
+    if smaller <= FULL_UP_TO || next_look > most {
         return Ok(None);
     }
     let a = view(a);
@@ -72,12 +79,6 @@ fn lanczos(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Option<Svd>,
         }
     }
 }
-
-/// Steps go on up to this part of the smaller dimension: XXX.
-const STEPS_UP_TO: usize = 2;
-
-/// Parts of the basis after which is looked again: a look costs a small decomposition.
-const LOOKS: usize = 6;
 
 /// Uᵀ A V from its columns, which are zero below what they hold.
 fn assemble(columns: &[DMatrix<f64>]) -> DMatrix<f64> {
@@ -278,17 +279,54 @@ fn symmetric_eigen(a: &DMatrix<f64>) -> Result<(Vec<f64>, DMatrix<f64>), NoConve
 mod tests {
     use super::*;
 
+    /// Smooth decay; a flat top cut in its middle, above a floor; fewer directions than are asked for.
+    fn matrices() -> [(DMatrix<f64>, usize); 3] {
+        let decay = DMatrix::from_fn(500, 450, |i, j| 0.5_f64.powi((i as i32 - j as i32).abs()) / (1 + i + j) as f64);
+        let noise = fixed_noise(450, 450 + 60 + 60);
+        let (floor, left, right) = (noise.columns(0, 450), noise.columns(450, 60), noise.columns(510, 60));
+        let flat = qr(&left.into_owned()).0 * qr(&right.into_owned()).0.transpose() + floor * 1e-3;
+        let few = left.columns(0, 20) * right.columns(0, 20).transpose();
+        [(decay, 10), (flat, 40), (few, 40)]
+    }
+
     #[test]
     fn leading_svd_equals_the_full_one() {
-        let decay = DMatrix::from_fn(300, 280, |i, j| 0.5_f64.powi((i as i32 - j as i32).abs()) / (1 + i + j) as f64);
-        let full = svd(&decay).unwrap();
-        let leading = leading_svd(&decay, 10, 1e-12).unwrap();
-        assert_eq!(leading.s.len(), 10);
-        for j in 0..10 {
-            assert!((full.s[j] - leading.s[j]).abs() <= 1e-12 * full.s[0]);
-            let residual = &decay * leading.v.column(j) - leading.u.column(j) * leading.s[j];
-            assert!(residual.norm() <= 1e-11 * full.s[0]);
+        for (a, rank) in matrices() {
+            let full = svd(&a).unwrap();
+            let Svd { u, s, v } = lanczos(&a, rank, 1e-12).unwrap().expect("few steps suffice");
+            assert_eq!((u.shape(), s.len(), v.shape()), ((a.nrows(), rank), rank, (a.ncols(), rank)));
+            for j in 0..rank {
+                assert!((full.s[j] - s[j]).abs() <= 1e-12 * full.s[0], "{j}: {} instead of {}", s[j], full.s[j]);
+                assert!((&a * v.column(j) - u.column(j) * s[j]).norm() <= 1e-12 * full.s[0]);
+                assert!((a.transpose() * u.column(j) - v.column(j) * s[j]).norm() <= 2e-12 * full.s[0]);
+            }
+            for vectors in [u, v] {
+                let error = (vectors.transpose() * &vectors - DMatrix::identity(rank, rank)).norm();
+                // 128 n ε, faer's own bound of a decomposition.
+                assert!(error <= 128.0 * a.nrows() as f64 * f64::EPSILON, "{error:e}");
+            }
         }
+    }
+
+    #[test]
+    fn where_steps_do_not_pay_the_full_decomposition_is_taken() {
+        // Equal singular values beyond the width of a step, noise alone, and too small.
+        for (a, rank) in [(DMatrix::identity(450, 450), 100), (fixed_noise(450, 450), 100), (fixed_noise(60, 90), 2)] {
+            let (full, leading) = (svd(&a).unwrap(), leading_svd(&a, rank, 1e-12).unwrap());
+            assert_eq!(leading.s.len(), rank);
+            assert!((0..rank).all(|j| (full.s[j] - leading.s[j]).abs() <= 1e-12 * full.s[0]));
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_the_triplets() {
+        let [_, (a, rank), _] = matrices();
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| leading_svd(&a, rank, 1e-12).unwrap())
+        };
+        let one = with(1);
+        assert!([2, 3].into_iter().all(|threads| with(threads) == one));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The one door to the matrix decompositions.
 //!
 //! nalgebra is the matrix type, faer does the work. faer's generics compile where they are called, so this crate
-//! holds non-generic wrappers: an edit elsewhere does not wait for them. Everything here is sequential and starts
-//! from fixed vectors, so a result depends on its input alone, not on the number of threads; callers parallelise
-//! over what is independent (lines, orders, blocks).
+//! holds non-generic wrappers: an edit elsewhere does not wait for them. Everything starts from
+//! fixed vectors and is sequential, but for products of large matrices, which are shared out in fixed parts: a result
+//! depends on its input alone, not on the number of threads. Callers parallelise over what is independent (lines,
+//! orders, blocks).
 
 mod leading;
 
