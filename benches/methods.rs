@@ -1,65 +1,89 @@
-//! The methods on a record of the shear chain, 10 minutes at 100 Hz, and the clustering of a thousand poles:
+//! The methods on a record of the shear chain, 10 minutes at 100 Hz; the way there from a file; the clustering of poles;
+//! and the crossovers that the cost models rest on:
 //!
 //! `cargo bench --bench methods`.
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 
-use criterion::Criterion;
-use nalgebra::{Complex, DVector};
+use criterion::{BenchmarkId, Criterion};
+use nalgebra::{Complex, DMatrix, DVector};
 use oma_worker::compute::cpu::Cpu;
-use oma_worker::modal::automatic;
+use oma_worker::compute::{Backend, LagPlan};
 use oma_worker::modal::clustering::average_linkage;
 use oma_worker::modal::poles::Pole;
 use oma_worker::modal::shapes::NormalShape;
-use oma_worker::modal::{ModalError, fdd, spectrum};
+use oma_worker::modal::{ModalError, automatic, fdd, spectrum};
 use oma_worker::model::control::Control;
-use oma_worker::model::parameters::{SsiParameters, Weighting};
-use oma_worker::model::record::{MemoryRecord, Record};
+use oma_worker::model::parameters::{Drive, SsiParameters, Weighting};
+use oma_worker::model::record::{Block, MemoryRecord, RawFile, Record};
+use oma_worker::model::run::RunType;
+use oma_worker::pipeline::{self, Request};
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
 use std::f64::consts::PI;
+use std::hint::black_box;
+use std::io::Write;
+use std::path::Path;
 
 fn main() {
     let mut criterion = Criterion::default().sample_size(10).configure_from_args();
     frequency_domain(&mut criterion);
     subspaces(&mut criterion);
+    from_a_file(&mut criterion);
     clusters(&mut criterion);
+    crossovers(&mut criterion);
     criterion.final_summary();
 }
 
-fn record(channels: usize) -> MemoryRecord {
+fn samples(channels: usize) -> Vec<Vec<f32>> {
     let chain = ShearChain { dofs: channels, top_frequency_hz: 40.0 / PI, damping: Damping::Rising };
-    let measurement = Measurement {
+    chain.record(&Measurement {
         dofs: (0..channels).collect(),
         sampling_rate_hz: 100.0,
         samples: 60_000,
         noise: 0.05,
         seed: channels as u64,
-    };
-    MemoryRecord::new(100.0, chain.record(&measurement))
+    })
+}
+
+fn record(channels: usize) -> MemoryRecord {
+    MemoryRecord::new(100.0, samples(channels))
 }
 
 fn frequency_domain(criterion: &mut Criterion) {
-    let (record, control) = (record(100), Control::none());
-    let spectra = || spectrum::spectral_matrices(&record, 1024, 0.5, &Cpu, &control).unwrap();
-    let setting = fdd::PeakSetting { band_hz: (0.0, 50.0), overlap: 0.5, prominence: fdd::PROMINENCE };
-    let matrices = spectra();
-    let mut group = criterion.benchmark_group("fdd/100 channels");
-    group.bench_function("spectral_matrices", |bencher| bencher.iter(spectra));
-    group.bench_function("peaks", |bencher| bencher.iter(|| fdd::peaks(&matrices, &setting, &control).unwrap()));
-    group.bench_function("singular_values", |bencher| {
-        bencher.iter(|| spectrum::singular_values(&matrices, 3, &control).unwrap());
-    });
+    for channels in [32, 100] {
+        let (record, control) = (record(channels), Control::none());
+        let spectra = || spectrum::spectral_matrices(&record, 1024, 0.5, &Cpu, &control).unwrap();
+        let setting = fdd::PeakSetting { band_hz: (0.0, 50.0), overlap: 0.5, prominence: fdd::PROMINENCE };
+        let matrices = spectra();
+        let mut group = criterion.benchmark_group(format!("fdd/{channels} channels"));
+        group.bench_function("spectral_matrices", |bencher| bencher.iter(spectra));
+        group.bench_function("peaks", |bencher| bencher.iter(|| fdd::peaks(&matrices, &setting, &control).unwrap()));
+        group.bench_function("singular_values", |bencher| {
+            bencher.iter(|| spectrum::singular_values(&matrices, 3, &control).unwrap());
+        });
+    }
 }
 
+/// Every channel a reference, poles at every order.
 fn subspaces(criterion: &mut Criterion) {
-    let (record, control) = (record(32), Control::none());
-    let all: Vec<usize> = (0..record.info().channels.len()).collect();
-    let mut group = criterion.benchmark_group("ssi-cov/32 channels");
-    for (name, uncertainty) in [("poles", false), ("poles and deviations", true)] {
+    let pc = (Drive::Covariance, Weighting::Pc);
+    let rows = [
+        ("cov, 8 channels", 8, 30, 60, pc, false),
+        ("cov, 32 channels", 32, 30, 60, pc, false),
+        ("cov, 100 channels", 100, 20, 100, pc, false),
+        ("dat, 32 channels", 32, 30, 60, (Drive::Data, Weighting::Upc), false),
+        ("cov, 32 channels, deviations from 50 blocks", 32, 30, 60, (Drive::Covariance, Weighting::Upc), true),
+    ];
+    let mut group = criterion.benchmark_group("ssi");
+    for (name, channels, block_rows, order_max, (drive, weighting), uncertainty) in rows {
+        let (record, control) = (record(channels), Control::none());
+        let all: Vec<usize> = (0..channels).collect();
         let parameters = SsiParameters {
-            block_rows: Some(30),
-            order_max: Some(60),
-            weighting: Some(Weighting::Pc),
+            method: Some(drive.method().into()),
+            block_rows: Some(block_rows),
+            order_max: Some(order_max),
+            weighting: Some(weighting),
             uncertainty: Some(uncertainty),
+            blocks: Some(50),
             ..SsiParameters::default()
         };
         let stays = |_: &dyn Record, _| Err(ModalError::Setting("with block_rows given there is one level".into()));
@@ -71,7 +95,44 @@ fn subspaces(criterion: &mut Criterion) {
     }
 }
 
-/// Forty modes at twenty-five orders, so near to each other that no gap splits the problem.
+/// Text to modes, and preprocessed record to modes.
+fn from_a_file(criterion: &mut Criterion) {
+    const CHANNELS: usize = 16;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("record.csv");
+    write_csv(&path, &samples(CHANNELS));
+    let file = RawFile {
+        key: "record.csv".into(),
+        path,
+        sensor_id: None,
+        axes: Vec::new(),
+        start: None,
+        sampling_rate_hz: None,
+    };
+    let run = |kind: RunType, cached: Option<&Path>| {
+        let request = Request::new(kind, vec![file.clone()]);
+        pipeline::run(&request, cached, folder.path(), &Control::none()).unwrap().cache_file
+    };
+    let cached = folder.path().join("cached.parquet");
+    std::fs::rename(run(RunType::Preprocessing, None).unwrap(), &cached).unwrap();
+    let mut group = criterion.benchmark_group(format!("pipeline/{CHANNELS} channels"));
+    for (name, kind) in [("fdd", RunType::Fdd), ("ssi", RunType::Ssi)] {
+        group.bench_function(format!("csv to {name}"), |bencher| bencher.iter(|| run(kind, None)));
+        group.bench_function(format!("cache to {name}"), |bencher| bencher.iter(|| run(kind, Some(&cached))));
+    }
+}
+
+fn write_csv(path: &Path, channels: &[Vec<f32>]) {
+    let mut text = String::from("time");
+    (1..=channels.len()).for_each(|k| text += &format!(",ch{k}"));
+    for t in 0..channels[0].len() {
+        text += &format!("\n{}.{:02}", t / 100, t % 100);
+        channels.iter().for_each(|channel| text += &format!(",{:.6e}", channel[t]));
+    }
+    std::fs::File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// Forty modes, so near to each other that no gap between frequencies splits the problem.
 fn clusters(criterion: &mut Criterion) {
     const CHANNELS: usize = 32;
     let pole = |mode: usize, order: usize| {
@@ -96,10 +157,98 @@ fn clusters(criterion: &mut Criterion) {
             deviation: None,
         }
     };
-    let poles: Vec<Pole> = (0..25).flat_map(|order| (0..40).map(move |mode| pole(mode, 60 + order))).collect();
-    let poles: Vec<&Pole> = poles.iter().collect();
-    assert_eq!(average_linkage(&poles, 0.05).len(), 40);
-    criterion.bench_function("clustering/1000 poles of 32 channels", |bencher| {
-        bencher.iter(|| average_linkage(&poles, 0.05));
-    });
+    let mut group = criterion.benchmark_group("clustering, 32 channels");
+    for orders in [25, 1250] {
+        let poles: Vec<Pole> = (0..orders).flat_map(|order| (0..40).map(move |mode| pole(mode, 60 + order))).collect();
+        let poles: Vec<&Pole> = poles.iter().collect();
+        assert_eq!(average_linkage(&poles, 0.05).len(), 40);
+        group.bench_function(BenchmarkId::new("poles", poles.len()), |bencher| {
+            bencher.iter(|| average_linkage(&poles, 0.05));
+        });
+    }
+}
+
+/// Both sides of every choice, from where one wins to where the other does.
+fn crossovers(criterion: &mut Criterion) {
+    leading_against_all_triplets(criterion);
+    leading_against_all_pairs(criterion);
+    transforms_against_direct_sums(criterion);
+}
+
+/// `leading_svd` takes all triplets up to 400 rows, and where rank + rank/2 + 16 is above half of the rows: there the
+/// two must be alike, below it must be the quicker.
+fn leading_against_all_triplets(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("crossover/singular triplets");
+    for size in [240, 480, 960] {
+        // A signal of rank 64 above a floor, as a Hankel matrix has it.
+        let part = |seed: usize, i: usize, j: usize| ((seed + 7 * i * i + 13 * j + i * j) as f64).sin();
+        let factor = |seed: usize| DMatrix::from_fn(size, 64, |i, j| part(seed, i, j));
+        let a = oma_linalg::multiply(&factor(1), &factor(2).transpose());
+        let a = a + DMatrix::from_fn(size, size, |i, j| 0.1 * part(3, i, j));
+        group.bench_function(format!("{size}/all"), |bencher| bencher.iter(|| oma_linalg::svd(&a).unwrap()));
+        for rank in [16, 64, 128, 192] {
+            group.bench_function(format!("{size}/leading {rank}"), |bencher| {
+                bencher.iter(|| oma_linalg::leading_svd(&a, rank, 1e-12).unwrap());
+            });
+        }
+    }
+}
+
+/// `leading_hermitian` decomposes up to 24 channels whole.
+fn leading_against_all_pairs(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("crossover/Hermitian pairs");
+    for channels in [16, 24, 32, 100] {
+        let spectra = spectrum::spectral_matrices(&record(channels), 1024, 0.5, &Cpu, &Control::none()).unwrap();
+        let some = || spectra.matrices.iter().skip(100).step_by(40);
+        group.bench_function(format!("{channels}/all"), |bencher| {
+            bencher.iter(|| some().for_each(|g| drop(black_box(oma_linalg::hermitian_eigen(g).unwrap()))));
+        });
+        for count in [1, 3] {
+            group.bench_function(format!("{channels}/leading {count}"), |bencher| {
+                bencher.iter(|| some().for_each(|g| drop(black_box(oma_linalg::leading_hermitian(g, count).unwrap()))));
+            });
+        }
+    }
+}
+
+/// Lag products always go by transforms: even as matrix products direct sums win only below the fewest lags that are
+/// asked for.
+fn transforms_against_direct_sums(criterion: &mut Criterion) {
+    const SAMPLES: usize = 60_000;
+    let mut group = criterion.benchmark_group("crossover/lag products");
+    for channels in [2, 32] {
+        let record = record(channels);
+        let mut source = record.blocks().unwrap();
+        let (mut blocks, mut block) = (Vec::new(), Block::default());
+        while source.next_block(&mut block).unwrap() {
+            blocks.push(block.clone());
+        }
+        let y = DMatrix::from_fn(SAMPLES, channels, |t, c| {
+            let block = &blocks[t / blocks[0].samples];
+            f64::from(block.channel(c)[t - block.start as usize])
+        });
+        for lags in [4, 12, 24, 60] {
+            let plan = LagPlan {
+                channels,
+                references: (0..channels).collect(),
+                lags,
+                blocks: 1,
+                segments: record.info().segments.clone(),
+            };
+            group.bench_function(format!("{channels}/{lags}/transforms"), |bencher| {
+                bencher.iter(|| {
+                    let mut sums = Cpu.lag_products(&plan);
+                    blocks.iter().for_each(|block| sums.push(block));
+                    sums.finish().unwrap()
+                });
+            });
+            group.bench_function(format!("{channels}/{lags}/direct"), |bencher| {
+                bencher.iter(|| {
+                    let shifted = |m: usize| y.rows(m, SAMPLES - m).into_owned();
+                    let first = |m: usize| y.rows(0, SAMPLES - m).into_owned();
+                    (0..lags).map(|m| oma_linalg::multiply_transposed(&shifted(m), &first(m))).collect::<Vec<_>>()
+                });
+            });
+        }
+    }
 }

@@ -9,7 +9,8 @@ minutes at 100 Hz, accelerations with 5 % noise. A peer's time is that of its an
 result, without imports and loading; this worker's is that of the method, from the preprocessed record on disk to the result.
 Like is compared with like: every channel a reference, weighting `pc` (driven by data `upc`, the peer's), no standard
 deviations, poles at every order; the rows named `default` are this worker's own defaults (weighting `upc`, standard
-deviations of every pole, automatic modes, 20 references of 32 channels) beside a peer's uncertainty. Peak memory is that of the whole process. `--folder` keeps records and peers for another time.
+deviations of every pole, automatic modes, 20 references of 32 channels) beside a peer's uncertainty; in `deviations` every
+channel is a reference and 50 blocks give the standard deviations on both sides. Peak memory is that of the whole process. `--folder` keeps records and peers for another time.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from timing import HEAD, python_with, row, run, worker
+from timing import HEAD, python_with, row, run, where, worker
 
 PACKAGES = ["numpy", "scipy", "pyOMA_2==1.4.3", "koma-python==1.3.6", "pyoma-toolbox==1.1.0"]
 
@@ -107,11 +108,18 @@ def ssi(br: int, order: int, method: str = "ssi-cov") -> list[str]:
     return ["--method", method, "--set", f"block_rows={br}", "--set", f"order_max={order}"]
 
 
+def every(channels: int) -> list[str]:
+    return ["--reference-channels", ",".join(f"ch{k + 1}" for k in range(channels))]
+
+
 def alike(channels: int, br: int, order: int, method: str = "ssi-cov") -> list[str]:
-    names = ",".join(f"ch{k + 1}" for k in range(channels))
     weighting = "upc" if method == "ssi-dat" else "pc"
-    like = ["--set", f"weighting={weighting}", "--set", "uncertainty=false", "--reference-channels", names]
-    return ssi(br, order, method) + like
+    like = ["--set", f"weighting={weighting}", "--set", "uncertainty=false"]
+    return ssi(br, order, method) + like + every(channels)
+
+
+def deviations(channels: int, br: int, order: int) -> list[str]:
+    return ssi(br, order) + ["--set", "weighting=pc", "--set", "blocks=50"] + every(channels)
 
 
 FDD = ["--method", "fdd", "--set", "segment_length=1024"]
@@ -129,6 +137,7 @@ ROWS = [
     ("dat-32", 32, alike(32, 30, 60, "ssi-dat"), "pyOMA2 SSI", {"br": 30, "order": 60, "method": "dat"}),
     ("default-8-pyoma2", 8, ssi(30, 30), "pyOMA2 SSI", {"br": 30, "order": 30, "method": "cov", "unc": True}),
     ("default-32-weimar", 32, ssi(30, 60), "Weimar", {"br": 30, "order": 60, "unc": True}),
+    ("deviations-32-weimar", 32, deviations(32, 30, 60), "Weimar", {"br": 30, "order": 60, "unc": True}),
 ]
 
 
@@ -144,6 +153,7 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         folder.mkdir(exist_ok=True)
         python = python_with(PACKAGES, folder)
+        print(where())
         print(HEAD, flush=True)
         for name, channels, arguments, peer, settings in ROWS:
             if name not in chosen:

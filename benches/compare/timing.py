@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from statistics import median
 
@@ -44,6 +45,16 @@ def row(work: str, ours: list[tuple[float, float]], peer: str, theirs: list[tupl
         f"| {work} | {seconds[0]:.3f} s, {memory[0]:.0f} MiB | {peer} | {seconds[1]:.2f} s, {memory[1]:.0f} MiB "
         f"| {seconds[1] / seconds[0]:.0f} × |"
     )
+
+
+def where() -> str:
+    """Command, machine, day and commit: what a table of times must say."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
+    here = Path(__file__).parent
+    git = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    commit = git.stdout.strip() or "unknown"
+    return f"`{' '.join(sys.argv)}`, {os.cpu_count()} × {model}, {date.today()}, commit {commit}\n"
 
 
 HEAD = "| work | this worker | peer | its time, memory | ratio |\n|---|---|---|---|---|"

@@ -1,12 +1,18 @@
 //! The one door to the matrix decompositions.
 //!
 //! nalgebra is the matrix type, faer does the work. faer's generics compile where they are called, so this crate
-//! holds non-generic wrappers: an edit elsewhere does not wait for them. Everything here is sequential and starts
-//! from fixed vectors, so a result depends on its input alone, not on the number of threads; callers parallelise
-//! over what is independent (lines, orders, blocks).
+//! holds non-generic wrappers: an edit elsewhere does not wait for them. Everything starts from
+//! fixed vectors and is sequential, but for products of large matrices, which are shared out in fixed parts: a result
+//! depends on its input alone, not on the number of threads. Callers parallelise over what is independent (lines,
+//! orders, blocks).
+
+mod leading;
+
+pub use leading::{leading_hermitian, leading_singular_values, leading_svd};
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
+use leading::fixed_noise;
 use nalgebra::{Complex, DMatrix, DVector};
 
 /// A complex number of double precision.
@@ -93,83 +99,6 @@ pub fn singular_values(a: &DMatrix<f64>) -> Result<Vec<f64>, NoConvergence> {
     view(a).singular_values().map_err(|_| NoConvergence("singular values"))
 }
 
-/// Leading `rank` singular triplets by block subspace iteration from fixed start vectors, with a residual check.
-///
-/// `rank` is cut to the smaller dimension. Where the check fails after the allowed sweeps, or a full
-/// decomposition costs less, the full one is taken: the result is exact to `tolerance` · s₁ either way.
-///
-/// # Errors
-/// [`NoConvergence`].
-///
-/// # Source
-/// Halko, Martinsson & Tropp (2011), algorithm 4.4, with the residual ‖A v − s u‖ of every triplet as the test.
-pub fn leading_svd(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Svd, NoConvergence> {
-    // A sweep costs 4 m n (rank + oversampling) flops, a full decomposition about 20 m n min(m, n): below a
-    // fifth of the smaller dimension several sweeps are cheaper.
-    const FULL_BELOW: usize = 5;
-    const OVERSAMPLING: usize = 16;
-    const SWEEPS: usize = 12;
-    let smaller = a.nrows().min(a.ncols());
-    let rank = rank.min(smaller);
-    let width = rank + OVERSAMPLING;
-    if width * FULL_BELOW >= smaller {
-        return Ok(truncate(svd(a)?, rank));
-    }
-    let mut basis = fixed_noise(a.ncols(), width);
-    for sweep in 0..SWEEPS {
-        let (q, _) = qr(&multiply(a, &basis));
-        let b = multiply_transposed(a, &q);
-        if sweep == 0 {
-            basis = qr(&b).0;
-            continue;
-        }
-        // A ≈ Q Bᵀ with B = Aᵀ Q: the triplets of B are those of A within the subspace.
-        let inner = svd(&b)?;
-        let u = multiply(&q, &inner.v);
-        let v = inner.u;
-        let residual = multiply(a, &v);
-        let worst = (0..rank).map(|j| (residual.column(j) - u.column(j) * inner.s[j]).norm()).fold(0.0, f64::max);
-        if worst <= tolerance * inner.s[0] {
-            return Ok(truncate(Svd { u, s: inner.s, v }, rank));
-        }
-        basis = v;
-    }
-    Ok(truncate(svd(a)?, rank))
-}
-
-/// Estimates of the leading `rank` singular values from a few sweeps of block subspace iteration, never too large;
-/// where the spectrum is flat they are some per cent too small. To compare magnitudes, not to compute with.
-///
-/// # Errors
-/// [`NoConvergence`].
-pub fn leading_singular_values(a: &DMatrix<f64>, rank: usize) -> Result<Vec<f64>, NoConvergence> {
-    // Half as many vectors again and three sweeps bring a flat spectrum within a few per cent.
-    const SWEEPS: usize = 3;
-    let width = (rank + rank / 2 + 16).min(a.nrows().min(a.ncols()));
-    let mut basis = fixed_noise(a.ncols(), width);
-    for _ in 0..SWEEPS {
-        let (q, _) = qr(&multiply(a, &basis));
-        basis = qr(&multiply_transposed(a, &q)).0;
-    }
-    let mut values = singular_values(&multiply(a, &basis))?;
-    values.truncate(rank);
-    Ok(values)
-}
-
-fn truncate(svd: Svd, rank: usize) -> Svd {
-    let k = rank.min(svd.s.len());
-    Svd { u: svd.u.columns(0, k).into_owned(), s: svd.s.rows(0, k).into_owned(), v: svd.v.columns(0, k).into_owned() }
-}
-
-/// Well spread numbers in (−1, 1), the same each time: a 64-bit linear congruential sequence (Knuth, MMIX).
-fn fixed_noise(rows: usize, columns: usize) -> DMatrix<f64> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    DMatrix::from_fn(rows, columns, |_, _| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-    })
-}
-
 /// Thin QR decomposition: Q (rows × k) with orthonormal columns, R (k × columns) upper triangular.
 pub fn qr(a: &DMatrix<f64>) -> (DMatrix<f64>, DMatrix<f64>) {
     use_one_thread();
@@ -251,94 +180,6 @@ pub fn hermitian_eigen(a: &DMatrix<C64>) -> Result<(Vec<f64>, DMatrix<C64>), NoC
     Ok((descending, DMatrix::from_fn(n, n, |i, j| vectors[(i, n - 1 - j)])))
 }
 
-/// Leading `count` eigenvalues of a Hermitian positive semidefinite matrix, descending, and their vectors as columns.
-///
-/// Lanczos steps from a fixed start vector, every new vector made orthogonal to all before; where they do not converge, or
-/// a full decomposition costs less, the full one is taken. The residuals ‖A v − s v‖ are below 1e-10 · s₁ either way. Of
-/// eigenvalues that are equal to working precision one may be passed over for the next below.
-///
-/// # Errors
-/// [`NoConvergence`].
-///
-/// # Source
-/// Parlett (1998), "The symmetric eigenvalue problem", chapter 13.
-pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<(Vec<f64>, DMatrix<C64>), NoConvergence> {
-    const RESIDUAL: f64 = 1e-10;
-    /// Up to this size a full decomposition takes less than the steps.
-    const FULL_UP_TO: usize = 24;
-    /// A step costs 8 n² flops, a full decomposition with vectors some 60 n³.
-    const MOST_STEPS: usize = 64;
-    /// Steps between two looks at the residuals.
-    const LOOK: usize = 6;
-    /// Of more pairs the last ones seldom converge within the steps.
-    const MOST_PAIRS: usize = MOST_STEPS / 8;
-    let n = a.nrows();
-    let count = count.min(n);
-    if n > FULL_UP_TO && count <= MOST_PAIRS {
-        let one = C64::new(1.0, 0.0);
-        fn column(x: &[C64]) -> MatRef<'_, C64> {
-            MatRef::from_column_major_slice(x, x.len(), 1)
-        }
-        fn column_mut(x: &mut [C64]) -> MatMut<'_, C64> {
-            let rows = x.len();
-            MatMut::from_column_major_slice_mut(x, rows, 1)
-        }
-        let mut basis: Vec<C64> = fixed_noise(n, 1).iter().map(|x| C64::new(*x, 0.0)).collect();
-        let length = basis.iter().map(Complex::norm_sqr).sum::<f64>().sqrt();
-        basis.iter_mut().for_each(|x| *x /= length);
-        let mut tridiagonal = DMatrix::zeros(MOST_STEPS, MOST_STEPS);
-        let mut largest = 0.0_f64;
-        for step in 0..MOST_STEPS.min(n - 1) {
-            let size = step + 1;
-            let so_far = MatRef::from_column_major_slice(&basis, n, size);
-            let mut next = vec![C64::new(0.0, 0.0); n];
-            matmul(column_mut(&mut next), Accum::Replace, view(a), column(&basis[step * n..]), one, Par::Seq);
-            // Once is not enough (Parlett, §6.9).
-            for again in [false, true] {
-                let mut parts = vec![C64::new(0.0, 0.0); size];
-                matmul(column_mut(&mut parts), Accum::Replace, so_far.adjoint(), column(&next), one, Par::Seq);
-                matmul(column_mut(&mut next), Accum::Add, so_far, column(&parts), -one, Par::Seq);
-                if !again {
-                    tridiagonal[(step, step)] = parts[step].re;
-                }
-            }
-            let norm = next.iter().map(Complex::norm_sqr).sum::<f64>().sqrt();
-            largest = largest.max(tridiagonal[(step, step)].abs());
-            // An invariant subspace: what else there is can only be told by the full decomposition.
-            if norm <= n as f64 * f64::EPSILON * largest {
-                break;
-            }
-            if size >= count && size % LOOK == 0 {
-                let (values, vectors) = symmetric_eigen(&tridiagonal.view((0, 0), (size, size)).into_owned())?;
-                if (0..count).all(|i| norm * vectors[(step, i)].abs() <= RESIDUAL * values[0]) {
-                    let weights = vectors.columns(0, count).map(|x| C64::new(x, 0.0));
-                    let basis = DMatrix::from_vec(n, size, basis);
-                    return Ok((values[..count].to_vec(), multiply_complex(&basis, &weights)));
-                }
-            }
-            if size == MOST_STEPS {
-                break;
-            }
-            largest = largest.max(norm);
-            (tridiagonal[(size, step)], tridiagonal[(step, size)]) = (norm, norm);
-            basis.extend(next.iter().map(|x| x / norm));
-        }
-    }
-    let (mut values, vectors) = hermitian_eigen(a)?;
-    values.truncate(count);
-    Ok((values, vectors.columns(0, count).into_owned()))
-}
-
-/// Eigenvalues of a real symmetric matrix (lower triangle read), descending, and their vectors as columns.
-fn symmetric_eigen(a: &DMatrix<f64>) -> Result<(Vec<f64>, DMatrix<f64>), NoConvergence> {
-    use_one_thread();
-    let eigen = view(a).self_adjoint_eigen(faer::Side::Lower).map_err(|_| NoConvergence("symmetric eigenproblem"))?;
-    let n = a.nrows();
-    let (values, vectors) = (eigen.S().column_vector(), eigen.U());
-    let descending = (0..n).rev().map(|i| values[i]).collect();
-    Ok((descending, DMatrix::from_fn(n, n, |i, j| vectors[(i, n - 1 - j)])))
-}
-
 /// Eigenvalues and right eigenvectors of a real square matrix, the vectors in real form: a real eigenvalue has its
 /// vector in its own column; of a conjugate pair in places j and j + 1, the one with positive imaginary part first,
 /// column j holds Re ψ and column j + 1 Im ψ.
@@ -384,19 +225,6 @@ mod tests {
     }
 
     #[test]
-    fn leading_svd_equals_the_full_one() {
-        let decay = DMatrix::from_fn(300, 280, |i, j| 0.5_f64.powi((i as i32 - j as i32).abs()) / (1 + i + j) as f64);
-        let full = svd(&decay).unwrap();
-        let leading = leading_svd(&decay, 10, 1e-12).unwrap();
-        assert_eq!(leading.s.len(), 10);
-        for j in 0..10 {
-            assert!((full.s[j] - leading.s[j]).abs() <= 1e-12 * full.s[0]);
-            let residual = &decay * leading.v.column(j) - leading.u.column(j) * leading.s[j];
-            assert!(residual.norm() <= 1e-11 * full.s[0]);
-        }
-    }
-
-    #[test]
     fn eigenvectors_satisfy_their_equation() {
         let a = fixed_noise(25, 25);
         let (values, vectors) = eigen(&a).unwrap();
@@ -424,33 +252,6 @@ mod tests {
         let (values, vectors) = hermitian_eigen(&a).unwrap();
         assert!(values.windows(2).all(|w| w[0] >= w[1]));
         assert!((vectors.adjoint() * &vectors - DMatrix::identity(8, 8)).norm() <= tolerance(8));
-    }
-
-    #[test]
-    fn leading_hermitian_pairs_are_those_of_the_full_decomposition() {
-        let part = |seed: usize, i: usize, j: usize| ((seed + 7 * i * i + 13 * j + i * j) as f64).sin();
-        // A flat floor below a few strong directions, and one of nothing but the floor; small enough for both ways.
-        for (n, strong, floor) in [(20, 3, 0.1), (60, 3, 0.1), (120, 0, 1.0), (90, 90, 0.0)] {
-            let noise =
-                DMatrix::from_fn(n, n + 9, |i, j| C64::new(part(1, i, j), part(2, j, i))) * C64::new(floor, 0.0);
-            let signal =
-                DMatrix::from_fn(n, strong.max(1), |i, j| C64::new(part(3, i, j), part(4, i, j)) * (j + 1) as f64);
-            let a = &noise * noise.adjoint() + &signal * signal.adjoint();
-            let (all, _) = hermitian_eigen(&a).unwrap();
-            let (values, vectors) = leading_hermitian(&a, 2).unwrap();
-            assert_eq!((values.len(), vectors.shape()), (2, (n, 2)));
-            for (i, value) in values.iter().enumerate() {
-                assert!((value - all[i]).abs() <= 1e-10 * all[0], "{n}: {value} instead of {}", all[i]);
-                let residual = &a * vectors.column(i) - vectors.column(i) * C64::new(*value, 0.0);
-                assert!(residual.norm() <= 1e-9 * all[0]);
-            }
-        }
-        let (values, vectors) = leading_hermitian(&DMatrix::identity(40, 40), 40).unwrap();
-        assert_eq!((values.len(), vectors.shape()), (40, (40, 40)));
-        let (values, _) = leading_hermitian(&DMatrix::zeros(40, 40), 1).unwrap();
-        assert_eq!(values, [0.0]);
-        let (values, _) = leading_hermitian(&DMatrix::identity(40, 40), 2).unwrap();
-        assert!((values[0] - 1.0).abs() <= 1e-12);
     }
 
     #[test]

@@ -107,8 +107,8 @@ pub struct LevelReport {
     pub sampling_rate_hz: f64,
     /// Block rows.
     pub block_rows: usize,
-    /// Rank of the signal in H.
-    pub signal_rank: usize,
+    /// Rank of the signal in H; `None` where neither orders, block rows nor deviations depend on it.
+    pub signal_rank: Option<usize>,
     /// Lowest and highest order.
     pub orders: (usize, usize),
     /// Blocks of the record.
@@ -193,7 +193,7 @@ pub fn identify<'a>(
     }
     let modes = unite(&levels);
     for level in &levels {
-        if level.report.blocks < BLOCKS / 2 && parameters.blocks.is_none() {
+        if level.report.blocks < BLOCKS / 2 && parameters.blocks.is_none() && parameters.uncertainty.unwrap_or(true) {
             warnings.push(format!(
                 "record is short: {} blocks at {} Hz, standard deviations are rough",
                 level.report.blocks, level.sampling_rate_hz
@@ -234,11 +234,15 @@ impl LevelTask<'_> {
         control: &Control,
     ) -> Result<Level, ModalError> {
         let channels = self.record.info().channels.len();
+        let needs_rank = by_rule || setting.deviations || self.parameters.order_max.is_none();
         let (products, subspace, signal_rank) = loop {
-            let products = self.products(block_rows, backend, control)?;
+            let products = self.products(block_rows, needs_rank, backend, control)?;
             let kind = (self.parameters.drive(), self.weighting);
             let subspace = Subspace::new(&products, block_rows, kind, self.record, control)?;
             control.progress("order", 0.0);
+            if !needs_rank {
+                break (products, subspace, None);
+            }
             let rank = ssi::signal_rank(&subspace)?;
             control.checkpoint()?;
             let crowded = rank as f64 > CROWDED * (block_rows * channels.min(self.references.len())) as f64;
@@ -248,12 +252,13 @@ impl LevelTask<'_> {
                 block_rows *= 2;
                 continue;
             }
-            break (products, subspace, rank);
+            break (products, subspace, Some(rank));
         };
         let orders = self.orders(&subspace, signal_rank)?;
         let highest = orders.last().copied().unwrap_or(2);
         // Only the derivatives need what lies beyond the orders.
-        let beyond = if setting.deviations { (TRIPLETS * signal_rank as f64) as usize + TRIPLETS_ADD } else { 0 };
+        let beyond = signal_rank.filter(|_| setting.deviations);
+        let beyond = beyond.map_or(0, |rank| (TRIPLETS * rank as f64) as usize + TRIPLETS_ADD);
         let triplets = highest.max(beyond);
         let svd = subspace.decompose(triplets)?;
         control.checkpoint()?;
@@ -262,7 +267,8 @@ impl LevelTask<'_> {
         let mut found = observability.orders(&orders, setting.sampling_rate_hz)?;
         let mut derivatives = None;
         if setting.deviations {
-            let scatter = Derivatives::new(&subspace, &svd, &observability, setting.sampling_rate_hz);
+            let (blocks, rate) = (&products.blocks, setting.sampling_rate_hz);
+            let scatter = Derivatives::new(&subspace, &svd, &observability, blocks, rate);
             control.progress("poles", 0.5);
             scatter.attach(&mut found, control)?;
             derivatives = Some(scatter);
@@ -311,11 +317,19 @@ impl LevelTask<'_> {
         Ok(Level { sampling_rate_hz: setting.sampling_rate_hz, report, orders: found, selection, modes, harmonics })
     }
 
-    fn products(&self, block_rows: usize, backend: &dyn Backend, control: &Control) -> Result<LagProducts, ModalError> {
+    /// `in_blocks`: kept by blocks of the record, for what depends on their scatter.
+    fn products(
+        &self,
+        block_rows: usize,
+        in_blocks: bool,
+        backend: &dyn Backend,
+        control: &Control,
+    ) -> Result<LagProducts, ModalError> {
         let samples = self.record.info().valid_samples();
         let by_rule = (samples / (BLOCK_LENGTH * block_rows as u64)).min(BLOCKS as u64) as usize;
         // An even number, so that the halves are equal.
-        let blocks = self.parameters.blocks.unwrap_or(by_rule).max(FEWEST_BLOCKS) / 2 * 2;
+        let several = self.parameters.blocks.unwrap_or(by_rule).max(FEWEST_BLOCKS) / 2 * 2;
+        let blocks = if in_blocks { several } else { 1 };
         let (channels, references) = (self.record.info().channels.len(), self.references.len());
         control.plan_memory(
             || format!("Hankel matrices of {block_rows} block rows, {channels} channels and {references} references"),
@@ -326,7 +340,7 @@ impl LevelTask<'_> {
     }
 
     /// The model orders: those asked for, or a window around the rank of the signal, thinned evenly.
-    fn orders(&self, subspace: &Subspace, signal_rank: usize) -> Result<Vec<usize>, ModalError> {
+    fn orders(&self, subspace: &Subspace, signal_rank: Option<usize>) -> Result<Vec<usize>, ModalError> {
         let limit = subspace.order_limit();
         if let Some(highest) = self.parameters.order_max {
             if highest > limit {
@@ -341,6 +355,7 @@ impl LevelTask<'_> {
             }
             return Ok((self.parameters.order_min.unwrap_or(1)..=highest).collect());
         }
+        let signal_rank = signal_rank.unwrap_or(limit);
         let low = self.parameters.order_min.unwrap_or((ORDER_LOW * signal_rank as f64) as usize).clamp(2, limit.max(2));
         let high = ((ORDER_HIGH * signal_rank as f64) as usize + ORDER_ADD).clamp(low, limit.max(low));
         let count = high - low + 1;

@@ -110,6 +110,18 @@ pub fn correlations(block: &LagBlock) -> Vec<DMatrix<f64>> {
     block.products.iter().map(|product| product * scale).collect()
 }
 
+/// Mean of the correlations of several blocks; of none, nothing.
+pub fn mean_correlations<'a>(blocks: impl IntoIterator<Item = &'a LagBlock>) -> Vec<DMatrix<f64>> {
+    let mut count = 0;
+    let sum = blocks.into_iter().map(correlations).inspect(|_| count += 1).reduce(|mut sum, block| {
+        sum.iter_mut().zip(block).for_each(|(sum, r)| *sum += r);
+        sum
+    });
+    let mut mean = sum.unwrap_or_default();
+    mean.iter_mut().for_each(|m| *m /= f64::from(count));
+    mean
+}
+
 /// Correlations of the whole record, Σ P_m / Σ samples: the biased estimate, whose Toeplitz matrix is positive
 /// semidefinite.
 pub fn record_correlations(products: &LagProducts) -> Vec<DMatrix<f64>> {
@@ -223,10 +235,10 @@ impl Weights {
     }
 
     /// W₁ H W₂.
-    pub fn apply(&self, h: &DMatrix<f64>) -> DMatrix<f64> {
+    pub fn apply(&self, h: DMatrix<f64>) -> DMatrix<f64> {
         let right = match &self.past {
-            Some(l) => oma_linalg::divide_by_transpose(h, l),
-            None => h.clone(),
+            Some(l) => oma_linalg::divide_by_transpose(&h, l),
+            None => h,
         };
         self.apply_left(right)
     }

@@ -20,7 +20,7 @@
 //! [`uncertainty`](super::uncertainty), by blocks of the record.
 
 use super::poles::{Deviation, Order, Pole};
-use super::{ModalError, hankel, ssi};
+use super::{ModalError, hankel};
 use crate::compute::LagProducts;
 use crate::model::control::Control;
 use nalgebra::{Complex, DMatrix, DVector};
@@ -95,12 +95,13 @@ impl NormalEquations {
         let m = gram(&correlations, &correlations, order_max, control)?;
         let mut changes = Vec::new();
         if deviations {
-            let mut blocks: Vec<_> = products.blocks.iter().map(hankel::correlations).collect();
-            blocks.iter_mut().for_each(to_unit);
-            let mean = ssi::mean(&blocks.iter().collect::<Vec<_>>());
-            let count = blocks.len() as f64;
+            let mut mean = hankel::mean_correlations(&products.blocks);
+            to_unit(&mut mean);
+            let count = products.blocks.len() as f64;
             let root = (count * (count - 1.0)).sqrt();
-            for (done, block) in blocks.iter().enumerate() {
+            for (done, block) in products.blocks.iter().enumerate() {
+                let mut block = hankel::correlations(block);
+                to_unit(&mut block);
                 let difference: Vec<_> = block.iter().zip(&mean).map(|(r, mean)| (r - mean) / root).collect();
                 let half = gram(&correlations, &difference, order_max, control)?;
                 changes.push(&half + half.transpose());

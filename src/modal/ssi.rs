@@ -21,8 +21,9 @@ use crate::model::record::Record;
 use nalgebra::DMatrix;
 use oma_linalg::{NoConvergence, Svd};
 
-/// Relative residual to which the leading singular triplets are computed.
-const SVD_TOLERANCE: f64 = 1e-10;
+/// Relative residual to which the leading singular triplets are computed: neighbours that are 1e-5 of s₁ apart still
+/// have vectors, and so poles, to 1e-7. The last steps gain three digits each, a looser limit saves none.
+const SVD_TOLERANCE: f64 = 1e-12;
 
 /// Bytes that each lag product takes: itself and as correlation, f64; each sample at both ends of a segment, too.
 const BYTES: usize = 16;
@@ -65,7 +66,7 @@ pub fn lag_products(
     Ok(sums.finish()?)
 }
 
-/// The weighted block Hankel matrix of a record and its error, in a form that serves every later step.
+/// The weighted block Hankel matrix of a record and its error.
 #[derive(Debug, Clone)]
 pub struct Subspace {
     /// Block rows.
@@ -77,10 +78,8 @@ pub struct Subspace {
     /// H, weighted.
     pub h: DMatrix<f64>,
     /// Half the difference of the H of even and of odd blocks of the record, weighted: it has the covariance of
-    /// the error of H.
-    pub half_difference: DMatrix<f64>,
-    /// Correlations of every block of the record.
-    pub block_correlations: Vec<Vec<DMatrix<f64>>>,
+    /// the error of H. `None` if the products are kept in one block.
+    pub half_difference: Option<DMatrix<f64>>,
     /// The weights.
     pub weights: Weights,
 }
@@ -105,7 +104,7 @@ impl Subspace {
         };
         let (weights, h) = match weights {
             Some(weights) => {
-                let h = weights.apply(&windows.hankel());
+                let h = weights.apply(windows.hankel());
                 (weights, h)
             }
             None => {
@@ -113,19 +112,17 @@ impl Subspace {
                 Weights::of_triangle(weighting, &triangle, block_rows * products.references.len())?
             }
         };
-        let block_correlations: Vec<_> = products.blocks.iter().map(hankel::correlations).collect();
-        let half = |parity: usize| {
-            let chosen: Vec<_> = block_correlations.iter().skip(parity).step_by(2).collect();
-            mean(&chosen)
-        };
-        let difference: Vec<_> = half(0).iter().zip(half(1)).map(|(even, odd)| (even - odd) * 0.5).collect();
+        let half = |parity: usize| hankel::mean_correlations(products.blocks.iter().skip(parity).step_by(2));
+        let half_difference = (products.blocks.len() > 1).then(|| {
+            let difference: Vec<_> = half(0).iter().zip(half(1)).map(|(even, odd)| (even - odd) * 0.5).collect();
+            weights.apply(hankel::block_hankel(&difference, block_rows))
+        });
         Ok(Subspace {
             block_rows,
             channels: correlations[0].nrows(),
             references: products.references.clone(),
             h,
-            half_difference: weights.apply(&hankel::block_hankel(&difference, block_rows)),
-            block_correlations,
+            half_difference,
             weights,
         })
     }
@@ -160,24 +157,12 @@ impl Subspace {
     }
 }
 
-/// Mean of several correlation functions.
-pub(super) fn mean(several: &[&Vec<DMatrix<f64>>]) -> Vec<DMatrix<f64>> {
-    let mut sum = several[0].clone();
-    for one in &several[1..] {
-        for (total, part) in sum.iter_mut().zip(one.iter()) {
-            *total += part;
-        }
-    }
-    sum.iter_mut().for_each(|m| *m /= several.len() as f64);
-    sum
-}
-
 /// A singular value of H belongs to the structure if it exceeds that of the half-difference this many times: the
 /// ratio falls from above 7 to 0.9 .. 1.1 within one index (automation §1.2).
 const SIGNAL_RATIO: f64 = 1.5;
 
 /// Rank of the signal in H: how many of its singular values stand above those of the half-difference of even and
-/// odd blocks, sorted against sorted. No threshold on the noise is needed.
+/// odd blocks, sorted against sorted. No threshold on the noise is needed. Of products in one block all of H counts.
 ///
 /// # Errors
 /// [`ModalError::NoConvergence`].
@@ -203,6 +188,9 @@ fn above_error(
     subspace: &Subspace,
     values: impl Fn(&DMatrix<f64>) -> Result<Vec<f64>, NoConvergence> + Sync,
 ) -> Result<usize, ModalError> {
-    let (signal, error) = rayon::join(|| values(&subspace.h), || values(&subspace.half_difference));
+    let Some(half_difference) = &subspace.half_difference else {
+        return Ok(subspace.h.nrows().min(subspace.h.ncols()));
+    };
+    let (signal, error) = rayon::join(|| values(&subspace.h), || values(half_difference));
     Ok(signal?.iter().zip(error?).take_while(|(s, e)| **s > SIGNAL_RATIO * *e).count())
 }

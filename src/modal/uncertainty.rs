@@ -9,9 +9,10 @@
 //! blocks are in hand at a time, so that memory does not grow with their number.
 
 use super::ModalError;
-use super::hankel::HankelProduct;
+use super::hankel::{self, HankelProduct};
 use super::poles::{Deviation, Observability, Order, Pole};
-use super::ssi::{Subspace, mean};
+use super::ssi::Subspace;
+use crate::compute::LagBlock;
 use crate::model::control::Control;
 use nalgebra::{Complex, DMatrix, DMatrixView, DVector};
 use oma_linalg::{Svd, multiply, multiply_transposed};
@@ -44,6 +45,7 @@ pub struct Derivatives<'a> {
     subspace: &'a Subspace,
     svd: &'a Svd,
     observability: &'a Observability,
+    blocks: &'a [LagBlock],
     sampling_rate_hz: f64,
     /// H times the weighted right singular vectors.
     product: HankelProduct,
@@ -64,16 +66,17 @@ pub struct PoleDerivative {
 
 impl<'a> Derivatives<'a> {
     /// The more triplets `svd` has beyond the highest order the better: with 1.3 times the rank of the signal the
-    /// truncation is below the scatter (automation §5).
+    /// truncation is below the scatter (automation §5). `blocks`: the lag products that `subspace` was formed from.
     pub fn new(
         subspace: &'a Subspace,
         svd: &'a Svd,
         observability: &'a Observability,
+        blocks: &'a [LagBlock],
         sampling_rate_hz: f64,
     ) -> Derivatives<'a> {
         let product = HankelProduct::new(&subspace.weights.apply_right(&svd.v), subspace.block_rows);
-        let mean = mean(&subspace.block_correlations.iter().collect::<Vec<_>>());
-        Derivatives { subspace, svd, observability, sampling_rate_hz, product, mean }
+        let mean = hankel::mean_correlations(blocks);
+        Derivatives { subspace, svd, observability, blocks, sampling_rate_hz, product, mean }
     }
 
     /// Carries the scatter of the blocks to O, a handful of blocks after the other.
@@ -82,17 +85,17 @@ impl<'a> Derivatives<'a> {
         control: &Control,
         mut each: impl FnMut(&[BlockDerivative]) -> Result<(), ModalError>,
     ) -> Result<(), ModalError> {
-        let blocks = &self.subspace.block_correlations;
-        let count = blocks.len() as f64;
+        let count = self.blocks.len() as f64;
         let scale = 1.0 / (count * (count - 1.0)).sqrt();
-        let derivative = |block: &Vec<DMatrix<f64>>| -> Result<BlockDerivative, ModalError> {
+        let derivative = |block: &LagBlock| -> Result<BlockDerivative, ModalError> {
             control.checkpoint()?;
-            let deviation: Vec<_> = block.iter().zip(&self.mean).map(|(r, mean)| (r - mean) * scale).collect();
+            let deviation: Vec<_> =
+                hankel::correlations(block).iter().zip(&self.mean).map(|(r, mean)| (r - mean) * scale).collect();
             let e = self.subspace.weights.apply_left(self.product.of(&deviation));
             let d_o = d_observability(self.svd, e, self.observability.o.ncols());
             Ok(BlockDerivative::new(self.observability, &self.subspace.weights.remove_left(d_o)))
         };
-        for handful in blocks.chunks(HANDFUL) {
+        for handful in self.blocks.chunks(HANDFUL) {
             each(&handful.par_iter().map(derivative).collect::<Result<Vec<_>, _>>()?)?;
         }
         Ok(())

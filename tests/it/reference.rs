@@ -124,7 +124,7 @@ fn the_triangle_of_the_data_matrix_is_that_of_its_covariances() {
     for weighting in [Weighting::Upc, Weighting::Cva] {
         let weights = Weights::exact(weighting, &windows).unwrap().unwrap();
         let (_, projection) = Weights::of_triangle(weighting, &triangle, past).unwrap();
-        let error = relative(&projection, &weights.apply(&windows.hankel()));
+        let error = relative(&projection, &weights.apply(windows.hankel()));
         assert!(error <= 1e4 * sum_tolerance(900), "{error:e}");
     }
 }

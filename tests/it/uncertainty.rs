@@ -1,6 +1,7 @@
 //! Derivatives behind the standard deviations, against central differences.
 
 use nalgebra::{Complex, DVector};
+use oma_worker::compute::LagProducts;
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::modal::hankel;
 use oma_worker::modal::poles::{Order, Pole};
@@ -14,14 +15,16 @@ use oma_worker::simulate::{Damping, Measurement, ShearChain};
 const BLOCK_ROWS: usize = 20;
 const BLOCKS: usize = 14;
 
-fn subspace(weighting: Weighting) -> Subspace {
+fn subspace(weighting: Weighting) -> (LagProducts, Subspace) {
     let chain = ShearChain { dofs: 5, top_frequency_hz: 20.0, damping: Damping::Rising };
     let measurement =
         Measurement { dofs: (0..5).collect(), sampling_rate_hz: 100.0, samples: 30_000, noise: 0.05, seed: 11 };
     let record = MemoryRecord::new(100.0, chain.record(&measurement));
     let products =
         ssi::lag_products(&record, &[0, 1, 2, 3, 4], 2 * BLOCK_ROWS, BLOCKS, &Cpu, &Control::none()).unwrap();
-    Subspace::new(&products, BLOCK_ROWS, (Drive::Covariance, weighting), &record, &Control::none()).unwrap()
+    let kind = (Drive::Covariance, weighting);
+    let subspace = Subspace::new(&products, BLOCK_ROWS, kind, &record, &Control::none()).unwrap();
+    (products, subspace)
 }
 
 fn poles(subspace: &Subspace, order: usize) -> Order {
@@ -40,14 +43,15 @@ fn nearest<'a>(order: &'a Order, pole: &Pole) -> &'a Pole {
 }
 
 /// H moved by ± `step` along the direction of block `k`.
-fn moved(subspace: &Subspace, k: usize, step: f64) -> Subspace {
+fn moved((products, subspace): (&LagProducts, &Subspace), k: usize, step: f64) -> Subspace {
     let count = BLOCKS as f64;
+    let blocks: Vec<_> = products.blocks.iter().map(hankel::correlations).collect();
     let mean: Vec<_> = (0..2 * BLOCK_ROWS)
-        .map(|m| subspace.block_correlations.iter().map(|block| &block[m]).sum::<nalgebra::DMatrix<f64>>() / count)
+        .map(|m| blocks.iter().map(|block| &block[m]).sum::<nalgebra::DMatrix<f64>>() / count)
         .collect();
     let scale = 1.0 / (count * (count - 1.0)).sqrt();
-    let deviation: Vec<_> = subspace.block_correlations[k].iter().zip(&mean).map(|(r, m)| (r - m) * scale).collect();
-    let direction = subspace.weights.apply(&hankel::block_hankel(&deviation, BLOCK_ROWS));
+    let deviation: Vec<_> = blocks[k].iter().zip(&mean).map(|(r, m)| (r - m) * scale).collect();
+    let direction = subspace.weights.apply(hankel::block_hankel(&deviation, BLOCK_ROWS));
     let mut other = subspace.clone();
     other.h += direction * step;
     other
@@ -56,18 +60,19 @@ fn moved(subspace: &Subspace, k: usize, step: f64) -> Subspace {
 #[test]
 fn derivatives_of_frequency_damping_and_shape_equal_central_differences() {
     for weighting in [Weighting::Pc, Weighting::Upc, Weighting::Cva] {
-        let subspace = subspace(weighting);
+        let (products, subspace) = subspace(weighting);
         let svd = subspace.decompose(subspace.h.ncols()).unwrap();
         for n in [10, 20] {
             let observability = subspace.observability(&svd, n);
             let orders = observability.orders(&[n], 100.0).unwrap();
             let order = &orders[0];
-            let derivatives = Derivatives::new(&subspace, &svd, &observability, 100.0);
+            let derivatives = Derivatives::new(&subspace, &svd, &observability, &products.blocks, 100.0);
             // At order 20 triplets of the noise lie close together, so that larger steps leave the linear range; smaller
             // ones meet round-off.
             let step = 1e-4;
             for k in [0, 12] {
-                let (above, below) = (poles(&moved(&subspace, k, step), n), poles(&moved(&subspace, k, -step), n));
+                let at = |step| poles(&moved((&products, &subspace), k, step), n);
+                let (above, below) = (at(step), at(-step));
                 let physical = (0..order.poles.len()).filter(|&p| {
                     let pole = &order.poles[p];
                     pole.damping_ratio > 0.0 && pole.damping_ratio < 0.01 && pole.mpc > 0.99
@@ -98,11 +103,11 @@ fn derivatives_of_frequency_damping_and_shape_equal_central_differences() {
 
 #[test]
 fn standard_deviations_are_the_root_of_the_summed_squares() {
-    let subspace = subspace(Weighting::Upc);
+    let (products, subspace) = subspace(Weighting::Upc);
     let svd = subspace.decompose(40).unwrap();
     let observability = subspace.observability(&svd, 12);
     let mut orders = observability.orders(&[10, 12], 100.0).unwrap();
-    let derivatives = Derivatives::new(&subspace, &svd, &observability, 100.0);
+    let derivatives = Derivatives::new(&subspace, &svd, &observability, &products.blocks, 100.0);
     derivatives.attach(&mut orders, &Control::none()).unwrap();
     for (o, order) in orders.iter().enumerate() {
         for (p, pole) in order.poles.iter().enumerate() {

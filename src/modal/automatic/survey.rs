@@ -17,6 +17,7 @@ pub(super) const REFERENCES: usize = 20;
 
 /// What the spectrum says before any subspace is formed.
 pub(super) struct Survey {
+    /// Lowest peak, for block rows by rule.
     pub(super) lowest_hz: f64,
     pub(super) highest_hz: f64,
     pub(super) references: Vec<usize>,
@@ -37,12 +38,16 @@ impl Survey {
         let segment_length = spectrum::segment_length_by_rule(info);
         let spectra = spectrum::spectral_matrices(record, segment_length, 0.5, backend, control)?;
         let nyquist = info.sampling_rate_hz / 2.0;
-        let setting = PeakSetting { band_hz: (0.0, nyquist), overlap: 0.5, prominence: fdd::PROMINENCE };
-        let peaks = fdd::peaks(&spectra, &setting, control)?;
         let first = spectrum::singular_values(&spectra, 1, control)?.remove(0);
-        let lowest = peaks.iter().map(|p| p.frequency_hz).find(|f| *f >= parameters.band_low_hz.unwrap_or(0.0));
-        if lowest.is_none() {
-            warnings.push(format!("spectrum has no clear peak: block_rows by rule is the least, {FEWEST_BLOCK_ROWS}"));
+        let mut lowest = None;
+        if parameters.block_rows.is_none() {
+            let setting = PeakSetting { band_hz: (0.0, nyquist), overlap: 0.5, prominence: fdd::PROMINENCE };
+            let peaks = fdd::peaks(&spectra, &setting, control)?;
+            lowest = peaks.iter().map(|p| p.frequency_hz).find(|f| *f >= parameters.band_low_hz.unwrap_or(0.0));
+            if lowest.is_none() {
+                let least = FEWEST_BLOCK_ROWS;
+                warnings.push(format!("spectrum has no clear peak: block_rows by rule is the least, {least}"));
+            }
         }
         let all = (0..info.channels.len()).collect::<Vec<_>>();
         let references = match references {

@@ -1,0 +1,358 @@
+//! The leading part of a decomposition, without the rest.
+
+use super::{
+    C64, NoConvergence, Svd, hermitian_eigen, multiply, multiply_complex, multiply_transposed, qr, singular_values,
+};
+use super::{svd, use_one_thread, view, view_mut};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use nalgebra::{Complex, DMatrix};
+use rayon::prelude::*;
+
+/// Columns that a step adds to either basis: a product with that many takes as long for its arithmetic as for reading
+/// the matrix, and a start of that many finds up to that many equal singular values.
+const BLOCK: usize = 16;
+
+/// Leading `rank` singular triplets of any matrix, each with a residual ‖Aᵀu − s v‖ of at most `tolerance` · s₁.
+///
+/// Block Golub-Kahan-Lanczos steps from fixed start vectors, every new vector made orthogonal to all before. `rank` is
+/// cut to the smaller dimension. Where the steps cost more than a full decomposition, or run out, the full one is taken.
+///
+/// # Errors
+/// [`NoConvergence`].
+///
+/// # Source
+/// Golub, Luk & Overton (1981); Musco & Musco (2015), "Randomized block Krylov methods", algorithm 2; orthogonality
+/// by two passes as in Barlow & Smoktunowicz (2013), algorithm BCGS2.
+pub fn leading_svd(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Svd, NoConvergence> {
+    let rank = rank.min(a.nrows().min(a.ncols()));
+    match lanczos(a, rank, tolerance)? {
+        Some(svd) => Ok(svd),
+        None => Ok(truncate(svd(a)?, rank)),
+    }
+}
+
+/// The leading triplets by Lanczos steps; `None` where they are not worth their while or do not converge.
+fn lanczos(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Option<Svd>, NoConvergence> {
+    /// Up to this size a full decomposition takes less than the steps.
+    const FULL_UP_TO: usize = 400;
+    /// Steps go on up to this part of the smaller dimension: they have cost about a full decomposition by then.
+    const STEPS_UP_TO: usize = 2;
+    /// Parts of the basis after which is looked again: a look costs a small decomposition.
+    const LOOKS: usize = 6;
+    let smaller = a.nrows().min(a.ncols());
+    let most = smaller / STEPS_UP_TO;
+    // No look before the bases are as large as what is looked for; a flat spectrum takes one and a half times that.
+    let mut next_look = rank + rank / 2 + BLOCK;
+    if smaller <= FULL_UP_TO || next_look > most {
+        return Ok(None);
+    }
+    let a = view(a);
+    let (mut left, mut right) = (Basis::new(a.nrows()), Basis::new(a.ncols()));
+    // Uᵀ A V, column by column: each holds what the step found along the left vectors so far.
+    let mut columns: Vec<DMatrix<f64>> = Vec::new();
+    let Some(_) = right.add(fixed_noise(a.ncols(), BLOCK)) else { return Ok(None) };
+    loop {
+        let image = shared(a, right.last());
+        let Some(along) = left.add(image) else { return Ok(None) };
+        columns.push(along);
+        let back = shared(a.transpose(), left.last());
+        let size = left.count();
+        let Some(along) = right.add(back) else { return Ok(None) };
+        if size >= next_look {
+            let inner = svd(&assemble(&columns))?;
+            // Aᵀ U = V Bᵀ + V_next Rᵀ: what sticks out of the basis is the residual.
+            let out = along.rows(size, BLOCK).into_owned() * inner.u.view((size - BLOCK, 0), (BLOCK, rank));
+            if out.column_iter().all(|column| column.norm() <= tolerance * inner.s[0]) {
+                let u = shared(left.all(), view(&inner.u.columns(0, rank).into_owned()));
+                let v = shared(right.leading(size), view(&inner.v.columns(0, rank).into_owned()));
+                let s = inner.s.rows(0, rank).into_owned();
+                let mut residual = shared(a.transpose(), view(&u));
+                residual.column_iter_mut().enumerate().for_each(|(j, mut r)| r.axpy(-s[j], &v.column(j), 1.0));
+                let holds = residual.column_iter().all(|r| r.norm() <= tolerance * s[0]);
+                return Ok(holds.then_some(Svd { u, s, v }));
+            }
+            next_look = size + (size / LOOKS).max(2 * BLOCK);
+            if next_look > most {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Uᵀ A V from its columns, which are zero below what they hold.
+fn assemble(columns: &[DMatrix<f64>]) -> DMatrix<f64> {
+    let size = columns.len() * BLOCK;
+    let mut matrix = DMatrix::zeros(size, size);
+    for (j, column) in columns.iter().enumerate() {
+        matrix.view_mut((0, j * BLOCK), column.shape()).copy_from(column);
+    }
+    matrix
+}
+
+/// Orthonormal columns, a block after the other.
+struct Basis {
+    rows: usize,
+    values: Vec<f64>,
+}
+
+impl Basis {
+    fn new(rows: usize) -> Basis {
+        Basis { rows, values: Vec::new() }
+    }
+
+    fn count(&self) -> usize {
+        self.values.len() / self.rows
+    }
+
+    fn leading(&self, count: usize) -> MatRef<'_, f64> {
+        MatRef::from_column_major_slice(&self.values[..count * self.rows], self.rows, count)
+    }
+
+    fn all(&self) -> MatRef<'_, f64> {
+        self.leading(self.count())
+    }
+
+    fn last(&self) -> MatRef<'_, f64> {
+        let from = self.values.len() - BLOCK * self.rows;
+        MatRef::from_column_major_slice(&self.values[from..], self.rows, BLOCK)
+    }
+
+    /// Adds what is new in a block and returns its coefficients along all columns, the new ones last; `None` where
+    /// something of it is not new to working precision.
+    fn add(&mut self, block: DMatrix<f64>) -> Option<DMatrix<f64>> {
+        /// A unit column that keeps this much of its length was new.
+        const NEW: f64 = 0.5;
+        let count = self.count();
+        let without = |mut block: DMatrix<f64>| {
+            let along = shared(self.all().transpose(), view(&block));
+            let taken = shared(self.all(), view(&along));
+            block -= taken;
+            (along, qr(&block))
+        };
+        let (first, (q, upper)) = without(block);
+        let (second, (q, again)) = without(q);
+        if !again.diagonal().iter().all(|kept| kept.abs() >= NEW) {
+            return None;
+        }
+        let mut coefficients = DMatrix::zeros(count + BLOCK, BLOCK);
+        coefficients.rows_mut(0, count).copy_from(&(first + second * &upper));
+        coefficients.rows_mut(count, BLOCK).copy_from(&(again * upper));
+        self.values.extend_from_slice(q.as_slice());
+        Some(coefficients)
+    }
+}
+
+/// A · B on all threads: shares of A's rows, the same for any number of threads, and so is the product.
+fn shared(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> DMatrix<f64> {
+    /// Rows whose part of the product is worth a task.
+    const SHARE: usize = 128;
+    let mut product = DMatrix::zeros(a.nrows(), b.ncols());
+    view_mut(&mut product).par_row_chunks_mut(SHARE).zip(a.par_row_chunks(SHARE)).for_each(|(product, a)| {
+        matmul(product, Accum::Replace, a, b, 1.0, Par::Seq);
+    });
+    product
+}
+
+/// Estimates of the leading `rank` singular values from a few sweeps of block subspace iteration, never too large;
+/// where the spectrum is flat they are some per cent too small. To compare magnitudes, not to compute with.
+///
+/// # Errors
+/// [`NoConvergence`].
+pub fn leading_singular_values(a: &DMatrix<f64>, rank: usize) -> Result<Vec<f64>, NoConvergence> {
+    // Half as many vectors again and three sweeps bring a flat spectrum within a few per cent.
+    const SWEEPS: usize = 3;
+    let width = (rank + rank / 2 + 16).min(a.nrows().min(a.ncols()));
+    let mut basis = fixed_noise(a.ncols(), width);
+    for _ in 0..SWEEPS {
+        let (q, _) = qr(&multiply(a, &basis));
+        basis = qr(&multiply_transposed(a, &q)).0;
+    }
+    let mut values = singular_values(&multiply(a, &basis))?;
+    values.truncate(rank);
+    Ok(values)
+}
+
+fn truncate(svd: Svd, rank: usize) -> Svd {
+    let k = rank.min(svd.s.len());
+    Svd { u: svd.u.columns(0, k).into_owned(), s: svd.s.rows(0, k).into_owned(), v: svd.v.columns(0, k).into_owned() }
+}
+
+/// Well spread numbers in (−1, 1), the same each time: a 64-bit linear congruential sequence (Knuth, MMIX).
+pub(super) fn fixed_noise(rows: usize, columns: usize) -> DMatrix<f64> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    DMatrix::from_fn(rows, columns, |_, _| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    })
+}
+
+/// Leading `count` eigenvalues of a Hermitian positive semidefinite matrix, descending, and their vectors as columns.
+///
+/// Lanczos steps from a fixed start vector, every new vector made orthogonal to all before; where they do not converge, or
+/// a full decomposition costs less, the full one is taken. The residuals ‖A v − s v‖ are below 1e-10 · s₁ either way. Of
+/// eigenvalues that are equal to working precision one may be passed over for the next below.
+///
+/// # Errors
+/// [`NoConvergence`].
+///
+/// # Source
+/// Parlett (1998), "The symmetric eigenvalue problem", chapter 13.
+pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<(Vec<f64>, DMatrix<C64>), NoConvergence> {
+    const RESIDUAL: f64 = 1e-10;
+    /// Up to this size a full decomposition takes less than the steps.
+    const FULL_UP_TO: usize = 24;
+    /// A step costs 8 n² flops, a full decomposition with vectors some 60 n³.
+    const MOST_STEPS: usize = 64;
+    /// Steps between two looks at the residuals.
+    const LOOK: usize = 6;
+    /// Of more pairs the last ones seldom converge within the steps.
+    const MOST_PAIRS: usize = MOST_STEPS / 8;
+    let n = a.nrows();
+    let count = count.min(n);
+    if n > FULL_UP_TO && count <= MOST_PAIRS {
+        let one = C64::new(1.0, 0.0);
+        fn column(x: &[C64]) -> MatRef<'_, C64> {
+            MatRef::from_column_major_slice(x, x.len(), 1)
+        }
+        fn column_mut(x: &mut [C64]) -> MatMut<'_, C64> {
+            let rows = x.len();
+            MatMut::from_column_major_slice_mut(x, rows, 1)
+        }
+        let mut basis: Vec<C64> = fixed_noise(n, 1).iter().map(|x| C64::new(*x, 0.0)).collect();
+        let length = basis.iter().map(Complex::norm_sqr).sum::<f64>().sqrt();
+        basis.iter_mut().for_each(|x| *x /= length);
+        let mut tridiagonal = DMatrix::zeros(MOST_STEPS, MOST_STEPS);
+        let mut largest = 0.0_f64;
+        for step in 0..MOST_STEPS.min(n - 1) {
+            let size = step + 1;
+            let so_far = MatRef::from_column_major_slice(&basis, n, size);
+            let mut next = vec![C64::new(0.0, 0.0); n];
+            matmul(column_mut(&mut next), Accum::Replace, view(a), column(&basis[step * n..]), one, Par::Seq);
+            // Once is not enough (Parlett, §6.9).
+            for again in [false, true] {
+                let mut parts = vec![C64::new(0.0, 0.0); size];
+                matmul(column_mut(&mut parts), Accum::Replace, so_far.adjoint(), column(&next), one, Par::Seq);
+                matmul(column_mut(&mut next), Accum::Add, so_far, column(&parts), -one, Par::Seq);
+                if !again {
+                    tridiagonal[(step, step)] = parts[step].re;
+                }
+            }
+            let norm = next.iter().map(Complex::norm_sqr).sum::<f64>().sqrt();
+            largest = largest.max(tridiagonal[(step, step)].abs());
+            // An invariant subspace: what else there is can only be told by the full decomposition.
+            if norm <= n as f64 * f64::EPSILON * largest {
+                break;
+            }
+            if size >= count && size % LOOK == 0 {
+                let (values, vectors) = symmetric_eigen(&tridiagonal.view((0, 0), (size, size)).into_owned())?;
+                if (0..count).all(|i| norm * vectors[(step, i)].abs() <= RESIDUAL * values[0]) {
+                    let weights = vectors.columns(0, count).map(|x| C64::new(x, 0.0));
+                    let basis = DMatrix::from_vec(n, size, basis);
+                    return Ok((values[..count].to_vec(), multiply_complex(&basis, &weights)));
+                }
+            }
+            if size == MOST_STEPS {
+                break;
+            }
+            largest = largest.max(norm);
+            (tridiagonal[(size, step)], tridiagonal[(step, size)]) = (norm, norm);
+            basis.extend(next.iter().map(|x| x / norm));
+        }
+    }
+    let (mut values, vectors) = hermitian_eigen(a)?;
+    values.truncate(count);
+    Ok((values, vectors.columns(0, count).into_owned()))
+}
+
+/// Eigenvalues of a real symmetric matrix (lower triangle read), descending, and their vectors as columns.
+fn symmetric_eigen(a: &DMatrix<f64>) -> Result<(Vec<f64>, DMatrix<f64>), NoConvergence> {
+    use_one_thread();
+    let eigen = view(a).self_adjoint_eigen(faer::Side::Lower).map_err(|_| NoConvergence("symmetric eigenproblem"))?;
+    let n = a.nrows();
+    let (values, vectors) = (eigen.S().column_vector(), eigen.U());
+    let descending = (0..n).rev().map(|i| values[i]).collect();
+    Ok((descending, DMatrix::from_fn(n, n, |i, j| vectors[(i, n - 1 - j)])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Smooth decay; a flat top cut in its middle, above a floor; fewer directions than are asked for.
+    fn matrices() -> [(DMatrix<f64>, usize); 3] {
+        let decay = DMatrix::from_fn(500, 450, |i, j| 0.5_f64.powi((i as i32 - j as i32).abs()) / (1 + i + j) as f64);
+        let noise = fixed_noise(450, 450 + 60 + 60);
+        let (floor, left, right) = (noise.columns(0, 450), noise.columns(450, 60), noise.columns(510, 60));
+        let flat = qr(&left.into_owned()).0 * qr(&right.into_owned()).0.transpose() + floor * 1e-3;
+        let few = left.columns(0, 20) * right.columns(0, 20).transpose();
+        [(decay, 10), (flat, 40), (few, 40)]
+    }
+
+    #[test]
+    fn leading_svd_equals_the_full_one() {
+        for (a, rank) in matrices() {
+            let full = svd(&a).unwrap();
+            let Svd { u, s, v } = lanczos(&a, rank, 1e-12).unwrap().expect("few steps suffice");
+            assert_eq!((u.shape(), s.len(), v.shape()), ((a.nrows(), rank), rank, (a.ncols(), rank)));
+            for j in 0..rank {
+                assert!((full.s[j] - s[j]).abs() <= 1e-12 * full.s[0], "{j}: {} instead of {}", s[j], full.s[j]);
+                assert!((&a * v.column(j) - u.column(j) * s[j]).norm() <= 1e-12 * full.s[0]);
+                assert!((a.transpose() * u.column(j) - v.column(j) * s[j]).norm() <= 2e-12 * full.s[0]);
+            }
+            for vectors in [u, v] {
+                let error = (vectors.transpose() * &vectors - DMatrix::identity(rank, rank)).norm();
+                // 128 n ε, faer's own bound of a decomposition.
+                assert!(error <= 128.0 * a.nrows() as f64 * f64::EPSILON, "{error:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_steps_do_not_pay_the_full_decomposition_is_taken() {
+        // Equal singular values beyond the width of a step, noise alone, and too small.
+        for (a, rank) in [(DMatrix::identity(450, 450), 100), (fixed_noise(450, 450), 100), (fixed_noise(60, 90), 2)] {
+            let (full, leading) = (svd(&a).unwrap(), leading_svd(&a, rank, 1e-12).unwrap());
+            assert_eq!(leading.s.len(), rank);
+            assert!((0..rank).all(|j| (full.s[j] - leading.s[j]).abs() <= 1e-12 * full.s[0]));
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_the_triplets() {
+        let [_, (a, rank), _] = matrices();
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| leading_svd(&a, rank, 1e-12).unwrap())
+        };
+        let one = with(1);
+        assert!([2, 3].into_iter().all(|threads| with(threads) == one));
+    }
+
+    #[test]
+    fn leading_hermitian_pairs_are_those_of_the_full_decomposition() {
+        let part = |seed: usize, i: usize, j: usize| ((seed + 7 * i * i + 13 * j + i * j) as f64).sin();
+        // A flat floor below a few strong directions, and one of nothing but the floor; small enough for both ways.
+        for (n, strong, floor) in [(20, 3, 0.1), (60, 3, 0.1), (120, 0, 1.0), (90, 90, 0.0)] {
+            let noise =
+                DMatrix::from_fn(n, n + 9, |i, j| C64::new(part(1, i, j), part(2, j, i))) * C64::new(floor, 0.0);
+            let signal =
+                DMatrix::from_fn(n, strong.max(1), |i, j| C64::new(part(3, i, j), part(4, i, j)) * (j + 1) as f64);
+            let a = &noise * noise.adjoint() + &signal * signal.adjoint();
+            let (all, _) = hermitian_eigen(&a).unwrap();
+            let (values, vectors) = leading_hermitian(&a, 2).unwrap();
+            assert_eq!((values.len(), vectors.shape()), (2, (n, 2)));
+            for (i, value) in values.iter().enumerate() {
+                assert!((value - all[i]).abs() <= 1e-10 * all[0], "{n}: {value} instead of {}", all[i]);
+                let residual = &a * vectors.column(i) - vectors.column(i) * C64::new(*value, 0.0);
+                assert!(residual.norm() <= 1e-9 * all[0]);
+            }
+        }
+        let (values, vectors) = leading_hermitian(&DMatrix::identity(40, 40), 40).unwrap();
+        assert_eq!((values.len(), vectors.shape()), (40, (40, 40)));
+        let (values, _) = leading_hermitian(&DMatrix::zeros(40, 40), 1).unwrap();
+        assert_eq!(values, [0.0]);
+        let (values, _) = leading_hermitian(&DMatrix::identity(40, 40), 2).unwrap();
+        assert!((values[0] - 1.0).abs() <= 1e-12);
+    }
+}
