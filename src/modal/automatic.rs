@@ -274,7 +274,7 @@ impl LevelTask<'_> {
             derivatives = Some(scatter);
         }
         control.progress("poles", 1.0);
-        let needed = ORDER_LOW * signal_rank as f64;
+        let needed = signal_rank.map_or(0.0, |rank| ORDER_LOW * rank as f64);
         // Each level tells of what it alone is responsible for, without the overlap that modes have.
         let own = |harmonic: &Harmonic| {
             harmonic.frequency_hz >= range_hz.0 * LEVEL_OVERLAP && harmonic.frequency_hz < range_hz.1 / LEVEL_OVERLAP

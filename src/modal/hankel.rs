@@ -62,12 +62,15 @@ impl HankelProduct {
         let lines: Vec<_> = left.iter().zip(&self.right).map(|(a, b)| oma_linalg::multiply_complex(a, b)).collect();
         let scale = 1.0 / self.inverse.len() as f64;
         let mut product = DMatrix::zeros(self.block_rows * l, self.columns);
-        let mut output = self.inverse.make_output_vec();
+        let (mut spectrum, mut output) = (self.inverse.make_input_vec(), self.inverse.make_output_vec());
+        let mut scratch = self.inverse.make_scratch_vec();
         for j in 0..self.columns {
             for i in 0..l {
-                let mut spectrum: Vec<C64> = lines.iter().map(|line| line[(i, j)]).collect();
+                spectrum.iter_mut().zip(&lines).for_each(|(value, line)| *value = line[(i, j)]);
                 real_ends(&mut spectrum);
-                self.inverse.process(&mut spectrum, &mut output).expect("both buffers have the plan's length");
+                self.inverse
+                    .process_with_scratch(&mut spectrum, &mut output, &mut scratch)
+                    .expect("all buffers have the plan's length");
                 for a in 0..self.block_rows {
                     product[(a * l + i, j)] = output[a + self.block_rows] * scale;
                 }
@@ -93,11 +96,14 @@ fn transform(
 ) -> Vec<DMatrix<C64>> {
     let mut lines = vec![DMatrix::zeros(rows, columns); forward.complex_len()];
     let (mut input, mut output) = (forward.make_input_vec(), forward.make_output_vec());
+    let mut scratch = forward.make_scratch_vec();
     for j in 0..columns {
         for i in 0..rows {
             input.fill(0.0);
             (0..count).for_each(|c| input[c] = entry(c, i, j));
-            forward.process(&mut input, &mut output).expect("both buffers have the plan's length");
+            forward
+                .process_with_scratch(&mut input, &mut output, &mut scratch)
+                .expect("all buffers have the plan's length");
             lines.iter_mut().zip(&output).for_each(|(line, value)| line[(i, j)] = *value);
         }
     }

@@ -5,8 +5,8 @@
 //! of its squared derivative in the direction D. The weights W₁, W₂ are held fixed: their own scatter changes the
 //! derivatives of frequency and damping by 2 to 4 % of themselves (automation §5).
 //!
-//! What depends on the size of H is done once per block, for all orders; per pole and block O(n²) is left. A few
-//! blocks are in hand at a time, so that memory does not grow with their number.
+//! What depends on the size of H is done once per block, for all orders; per pole and block O(n²) is left. Where the
+//! blocks' part would take much memory a few of them are in hand at a time, and what is asked for later is made anew.
 
 use super::ModalError;
 use super::hankel::{self, HankelProduct};
@@ -14,15 +14,19 @@ use super::poles::{Deviation, Observability, Order, Pole};
 use super::ssi::Subspace;
 use crate::compute::LagBlock;
 use crate::model::control::Control;
-use nalgebra::{Complex, DMatrix, DMatrixView, DVector};
+use nalgebra::{Complex, DMatrix, DVector};
 use oma_linalg::{Svd, multiply, multiply_transposed};
 use rayon::prelude::*;
 use std::f64::consts::PI;
+use std::sync::OnceLock;
 
 type C64 = Complex<f64>;
 
 /// Blocks that are in hand at a time: what an order needs for all of them is made anew for each handful.
 const HANDFUL: usize = 10;
+
+/// Up to this size the derivatives of all blocks stay for later questions, bytes.
+const MOST_KEPT: usize = 32 << 20;
 
 /// dO in the direction of one block, reduced to what the state and output matrices of every order need:
 /// dA = R⁻¹ (B_dn − B_up A) + R⁻¹ R⁻ᵀ (E_dn − E_up A), leading n × n blocks.
@@ -51,6 +55,8 @@ pub struct Derivatives<'a> {
     product: HankelProduct,
     /// Correlations of the record as the mean of its blocks.
     mean: Vec<DMatrix<f64>>,
+    /// The derivatives of all blocks, where they are small and were asked for before.
+    kept: OnceLock<Vec<BlockDerivative>>,
 }
 
 /// Derivatives of one pole in one direction.
@@ -76,7 +82,7 @@ impl<'a> Derivatives<'a> {
     ) -> Derivatives<'a> {
         let product = HankelProduct::new(&subspace.weights.apply_right(&svd.v), subspace.block_rows);
         let mean = hankel::mean_correlations(blocks);
-        Derivatives { subspace, svd, observability, blocks, sampling_rate_hz, product, mean }
+        Derivatives { subspace, svd, observability, blocks, sampling_rate_hz, product, mean, kept: OnceLock::new() }
     }
 
     /// Carries the scatter of the blocks to O, a handful of blocks after the other.
@@ -85,6 +91,9 @@ impl<'a> Derivatives<'a> {
         control: &Control,
         mut each: impl FnMut(&[BlockDerivative]) -> Result<(), ModalError>,
     ) -> Result<(), ModalError> {
+        if let Some(kept) = self.kept.get() {
+            return kept.chunks(HANDFUL).try_for_each(each);
+        }
         let count = self.blocks.len() as f64;
         let scale = 1.0 / (count * (count - 1.0)).sqrt();
         let derivative = |block: &LagBlock| -> Result<BlockDerivative, ModalError> {
@@ -95,8 +104,19 @@ impl<'a> Derivatives<'a> {
             let d_o = d_observability(self.svd, e, self.observability.o.ncols());
             Ok(BlockDerivative::new(self.observability, &self.subspace.weights.remove_left(d_o)))
         };
+        let order = self.observability.o.ncols();
+        let size = self.blocks.len() * order * (4 * order + self.observability.channels) * size_of::<f64>();
+        let mut kept = Vec::new();
         for handful in self.blocks.chunks(HANDFUL) {
-            each(&handful.par_iter().map(derivative).collect::<Result<Vec<_>, _>>()?)?;
+            let derivatives = handful.par_iter().map(derivative).collect::<Result<Vec<_>, _>>()?;
+            each(&derivatives)?;
+            if size <= MOST_KEPT {
+                kept.extend(derivatives);
+            }
+        }
+        if size <= MOST_KEPT {
+            // Two first questions at once would find the same; either may stay.
+            self.kept.get_or_init(|| kept);
         }
         Ok(())
     }
@@ -113,12 +133,13 @@ impl<'a> Derivatives<'a> {
                     variances.fill((f64::NAN, f64::NAN));
                     return Ok(());
                 };
-                let right = real_columns(order, &order.poles.iter().collect::<Vec<_>>());
+                let poles: Vec<&Pole> = order.poles.iter().collect();
+                let right = real_columns(order, &poles);
                 for block in blocks {
                     control.checkpoint()?;
-                    let images = Images::new(block, &right);
-                    for (p, (pole, variance)) in order.poles.iter().zip(variances.iter_mut()).enumerate() {
-                        let d_mu = left.of_pole(&images.of(p, pole.mu), pole.column);
+                    let images = Images::new(block, &right, &poles);
+                    for (p, (pole, variance)) in poles.iter().zip(variances.iter_mut()).enumerate() {
+                        let d_mu = left.of_pole(&images, p, pole.column);
                         let (df, dxi) = frequency_and_damping(pole, d_mu, self.sampling_rate_hz);
                         variance.0 += df * df;
                         variance.1 += dxi * dxi;
@@ -159,12 +180,19 @@ impl<'a> Derivatives<'a> {
                     let Some(left) = LeftFactors::new(order, self.observability) else { return Ok(()) };
                     let chosen: Vec<&Pole> = wanted.iter().map(|(p, _)| &order.poles[*p]).collect();
                     let right = real_columns(order, &chosen);
+                    let c = self.observability.output(order.order).into_owned();
+                    let raw = multiply(&c, &right);
                     for block in blocks {
                         control.checkpoint()?;
-                        let images = Images::new(block, &right);
-                        for (i, (pole, (_, sum))) in chosen.iter().zip(wanted.iter_mut()).enumerate() {
-                            let d_a_psi = left.of_all(&images.of(i, pole.mu));
-                            add(sum, pole, &self.of_pole(block, order, pole, &d_a_psi));
+                        let d_a_psi = left.of_all(&Images::new(block, &right, &chosen));
+                        let d_psi = multiply(&order.vectors, &along_vectors(order, &chosen, &d_a_psi));
+                        let d_c = block.d_c.columns(0, order.order).into_owned();
+                        let d_raw = multiply(&c, &d_psi) + multiply(&d_c, &right);
+                        for (p, (pole, (_, sum))) in chosen.iter().zip(wanted.iter_mut()).enumerate() {
+                            let d_mu = pair(&d_a_psi, p, pole.column).0;
+                            let (f, xi) = frequency_and_damping(pole, d_mu, self.sampling_rate_hz);
+                            let shape = d_shape(&complex_column(&raw, p), &complex_column(&d_raw, p));
+                            add(sum, pole, &PoleDerivative { frequency_hz: f, damping_ratio: xi, shape });
                         }
                     }
                     Ok(())
@@ -174,46 +202,51 @@ impl<'a> Derivatives<'a> {
         let mut sums: Vec<_> = by_order.into_iter().map(Vec::into_iter).collect();
         Ok(poles.iter().filter_map(|&(o, _)| sums[o].next()).map(|(_, sum)| sum).collect())
     }
+}
 
-    fn of_pole(&self, block: &BlockDerivative, order: &Order, pole: &Pole, d_a_psi: &DVector<C64>) -> PoleDerivative {
-        let (n, j) = (order.order, pole.column);
-        let c = self.observability.output(n);
-        // dψ = V x in the real form of the eigenvectors.
-        let mut x = DVector::<C64>::zeros(n);
+/// x of dψ = V x in the real form of the eigenvectors, of some poles, from W dA ψ of each.
+fn along_vectors(order: &Order, poles: &[&Pole], d_a_psi: &DMatrix<f64>) -> DMatrix<f64> {
+    let n = order.order;
+    let mut x = DMatrix::zeros(n, 2 * poles.len());
+    for (p, pole) in poles.iter().enumerate() {
+        let mut put = |i: usize, value: C64| (x[(i, 2 * p)], x[(i, 2 * p + 1)]) = (value.re, value.im);
         let mut i = 0;
         while i < n {
             if order.mu[i].im > 0.0 {
-                let (upper, lower) = pair(d_a_psi, i);
+                let (upper, lower) = pair(d_a_psi, p, i);
                 // Along the pole's own vector dψ has no part: it would only scale it.
-                let own = if i == j { C64::new(0.0, 0.0) } else { upper / (pole.mu - order.mu[i]) };
+                let own = if i == pole.column { C64::new(0.0, 0.0) } else { upper / (pole.mu - order.mu[i]) };
                 let conjugate = lower / (pole.mu - order.mu[i].conj());
-                x[i] = own + conjugate;
-                x[i + 1] = (own - conjugate) * C64::i();
+                put(i, own + conjugate);
+                put(i + 1, (own - conjugate) * C64::i());
                 i += 2;
             } else {
-                x[i] = d_a_psi[i] / (pole.mu - order.mu[i]);
+                put(i, complex(d_a_psi, p, i) / (pole.mu - order.mu[i]));
                 i += 1;
             }
         }
-        let psi = order.right_vector(pole);
-        let d_psi = times(order.vectors.as_view(), &x);
-        let raw = times(c, &psi);
-        let d_raw = times(c, &d_psi) + times(block.d_c.columns(0, n), &psi);
-        let largest = (0..raw.len()).fold(0, |best, i| if raw[i].norm() > raw[best].norm() { i } else { best });
-        let shape = (&d_raw - raw.map(|z| z / raw[largest] * d_raw[largest])) / raw[largest];
-        let (f, xi) = frequency_and_damping(pole, pair(d_a_psi, j).0, self.sampling_rate_hz);
-        PoleDerivative { frequency_hz: f, damping_ratio: xi, shape }
     }
+    x
 }
 
-/// A real matrix times a complex vector.
-fn times(matrix: DMatrixView<'_, f64>, x: &DVector<C64>) -> DVector<C64> {
-    (matrix * x.map(|z| z.re)).zip_map(&(matrix * x.map(|z| z.im)), C64::new)
+/// Derivative of Cψ scaled to its largest component, from Cψ and its derivative.
+fn d_shape(raw: &DVector<C64>, d_raw: &DVector<C64>) -> DVector<C64> {
+    let largest = (0..raw.len()).fold(0, |best, i| if raw[i].norm() > raw[best].norm() { i } else { best });
+    (d_raw - raw.map(|z| z / raw[largest] * d_raw[largest])) / raw[largest]
 }
 
-/// From w_j x and w_(j+1) x of the real form: χᴴ x of the eigenvalue in column j and of its conjugate.
-fn pair(real_form: &DVector<C64>, j: usize) -> (C64, C64) {
-    let (first, second) = (real_form[j], real_form[j + 1] * C64::i());
+/// Complex columns are kept as real ones, Re and Im side by side: entry `i` of the `p`-th.
+fn complex(columns: &DMatrix<f64>, p: usize, i: usize) -> C64 {
+    C64::new(columns[(i, 2 * p)], columns[(i, 2 * p + 1)])
+}
+
+fn complex_column(columns: &DMatrix<f64>, p: usize) -> DVector<C64> {
+    columns.column(2 * p).zip_map(&columns.column(2 * p + 1), C64::new)
+}
+
+/// From w_j x and w_(j+1) x of the real form, x the `p`-th column: χᴴ x of the eigenvalue in column j and of its conjugate.
+fn pair(columns: &DMatrix<f64>, p: usize, j: usize) -> (C64, C64) {
+    let (first, second) = (complex(columns, p, j), complex(columns, p, j + 1) * C64::i());
     ((first - second) * 0.5, (first + second) * 0.5)
 }
 
@@ -257,7 +290,7 @@ impl BlockDerivative {
     }
 }
 
-/// Y = W R⁻¹ and Z = Y R⁻ᵀ with the left eigenvectors W in real form:
+/// Yᵀ and Zᵀ of Y = W R⁻¹ and Z = Y R⁻ᵀ with the left eigenvectors W in real form:
 /// W dA ψ = Y (B_dn − μ B_up) ψ + Z (E_dn − μ E_up) ψ.
 struct LeftFactors {
     y: DMatrix<f64>,
@@ -269,23 +302,21 @@ impl LeftFactors {
         let n = order.order;
         let r = observability.r.view((0, 0), (n, n)).into_owned();
         let inverse = oma_linalg::divide_upper(&r, &DMatrix::identity(n, n));
-        let y = multiply(&order.left_vectors()?, &inverse);
-        let z = multiply(&y, &inverse.transpose());
+        let y = multiply_transposed(&inverse, &order.left_vectors()?.transpose());
+        let z = multiply(&inverse, &y);
         Some(LeftFactors { y, z })
     }
 
-    /// W dA ψ.
-    fn of_all(&self, (b, e): &(DVector<C64>, DVector<C64>)) -> DVector<C64> {
-        times(self.y.as_view(), b) + times(self.z.as_view(), e)
+    /// W dA ψ of every pole.
+    fn of_all(&self, images: &Images) -> DMatrix<f64> {
+        multiply_transposed(&self.y, &images.b) + multiply_transposed(&self.z, &images.e)
     }
 
-    /// χᴴ dA ψ = dμ of the pole in `column`.
-    fn of_pole(&self, (b, e): &(DVector<C64>, DVector<C64>), column: usize) -> C64 {
-        let row = |i: usize| -> C64 {
-            let along = |rows: &DMatrix<f64>, x: &DVector<C64>| -> C64 {
-                rows.row(i).iter().zip(x.iter()).map(|(a, x)| *x * *a).sum()
-            };
-            along(&self.y, b) + along(&self.z, e)
+    /// χᴴ dA ψ = dμ of the `p`-th pole, whose place among the eigenvalues is `column`.
+    fn of_pole(&self, images: &Images, p: usize, column: usize) -> C64 {
+        let row = |i: usize| {
+            let part = |k: usize| self.y.column(i).dot(&images.b.column(k)) + self.z.column(i).dot(&images.e.column(k));
+            C64::new(part(2 * p), part(2 * p + 1))
         };
         (row(column) - row(column + 1) * C64::i()) * 0.5
     }
@@ -296,32 +327,29 @@ fn real_columns(order: &Order, poles: &[&Pole]) -> DMatrix<f64> {
     DMatrix::from_fn(order.order, 2 * poles.len(), |i, j| order.vectors[(i, poles[j / 2].column + j % 2)])
 }
 
-/// The four matrices of a block times the eigenvectors of one order.
+/// (B_dn − μ B_up) ψ and (E_dn − μ E_up) ψ of a block and some poles of one order, Re and Im side by side.
 struct Images {
-    b_dn: DMatrix<f64>,
-    b_up: DMatrix<f64>,
-    e_dn: DMatrix<f64>,
-    e_up: DMatrix<f64>,
+    b: DMatrix<f64>,
+    e: DMatrix<f64>,
 }
 
 impl Images {
-    fn new(block: &BlockDerivative, right: &DMatrix<f64>) -> Images {
+    /// `right`: the [`real_columns`] of the poles.
+    fn new(block: &BlockDerivative, right: &DMatrix<f64>, poles: &[&Pole]) -> Images {
         let n = right.nrows();
         let image = |matrix: &DMatrix<f64>| multiply(&matrix.view((0, 0), (n, n)).into_owned(), right);
-        Images {
-            b_dn: image(&block.b_dn),
-            b_up: image(&block.b_up),
-            e_dn: image(&block.e_dn),
-            e_up: image(&block.e_up),
-        }
-    }
-
-    /// (B_dn − μ B_up) ψ and (E_dn − μ E_up) ψ of pole `p`.
-    fn of(&self, p: usize, mu: C64) -> (DVector<C64>, DVector<C64>) {
-        let column = |matrix: &DMatrix<f64>| -> DVector<C64> {
-            matrix.column(2 * p).zip_map(&matrix.column(2 * p + 1), C64::new)
+        let difference = |down: &DMatrix<f64>, up: &DMatrix<f64>| {
+            let (mut difference, up) = (image(down), image(up));
+            for (p, pole) in poles.iter().enumerate() {
+                let (re, im) = (pole.mu.re, pole.mu.im);
+                difference.column_mut(2 * p).axpy(-re, &up.column(2 * p), 1.0);
+                difference.column_mut(2 * p).axpy(im, &up.column(2 * p + 1), 1.0);
+                difference.column_mut(2 * p + 1).axpy(-im, &up.column(2 * p), 1.0);
+                difference.column_mut(2 * p + 1).axpy(-re, &up.column(2 * p + 1), 1.0);
+            }
+            difference
         };
-        (column(&self.b_dn) - column(&self.b_up) * mu, column(&self.e_dn) - column(&self.e_up) * mu)
+        Images { b: difference(&block.b_dn, &block.b_up), e: difference(&block.e_dn, &block.e_up) }
     }
 }
 
