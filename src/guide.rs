@@ -134,11 +134,14 @@
 //! * **MAC matrix.** A high value between two different modes: the channels cannot tell them apart (too few, or in the
 //!   wrong places), or one mode was found twice.
 //! * **Support, poles.** How much of the model orders agrees.
+//! * **Confidence** gathers these and names what speaks against a mode ([`confidence`](crate::modal::confidence)). An uncertain
+//!   shape or damping leaves the frequency as good as its standard deviation says.
 //! * **The shape itself.** Does it move as a structure can? One channel against all others is a wrong sign in the
 //!   wiring more often than a mode.
 //! * **Two methods.** What FDD and SSI both find, with a MAC near 1, is there.
 //! * **A line with next to no damping** (below 0.2 %) and the same shape as its neighbours is a machine, until shown
-//!   otherwise.
+//!   otherwise. Sinusoids are told as harmonics, not as modes; the kurtosis of a band is 1 for a sinusoid and 2 for what
+//!   noise drives ([`kurtosis`](crate::modal::kurtosis)).
 //!
 //! # Further
 //!
