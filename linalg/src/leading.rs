@@ -1,5 +1,6 @@
 //! The leading part of a decomposition, without the rest.
 
+use super::cost::{self, BLOCK, PAIR_STEPS, Steps};
 use super::{
     C64, NoConvergence, Svd, hermitian_eigen, multiply, multiply_complex, multiply_transposed, qr, singular_values,
 };
@@ -8,10 +9,6 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use nalgebra::{Complex, DMatrix};
 use rayon::prelude::*;
-
-/// Columns that a step adds to either basis: a product with that many takes as long for its arithmetic as for reading
-/// the matrix, and a start of that many finds up to that many equal singular values.
-const BLOCK: usize = 16;
 
 /// Leading `rank` singular triplets of any matrix, each with a residual ‖Aᵀu − s v‖ of at most `tolerance` · s₁.
 ///
@@ -34,19 +31,8 @@ pub fn leading_svd(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Svd,
 
 /// The leading triplets by Lanczos steps; `None` where they are not worth their while or do not converge.
 fn lanczos(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Option<Svd>, NoConvergence> {
-    /// Up to this size a full decomposition takes less than the steps.
-    const FULL_UP_TO: usize = 400;
-    /// Steps go on up to this part of the smaller dimension: they have cost about a full decomposition by then.
-    const STEPS_UP_TO: usize = 2;
-    /// Parts of the basis after which is looked again: a look costs a small decomposition.
-    const LOOKS: usize = 6;
-    let smaller = a.nrows().min(a.ncols());
-    let most = smaller / STEPS_UP_TO;
-    // No look before the bases are as large as what is looked for; a flat spectrum takes one and a half times that.
-    let mut next_look = rank + rank / 2 + BLOCK;
-    if smaller <= FULL_UP_TO || next_look > most {
-        return Ok(None);
-    }
+    let Some(steps) = cost::triplets(a.nrows().min(a.ncols()), rank) else { return Ok(None) };
+    let mut next_look = steps.first_look;
     let a = view(a);
     let (mut left, mut right) = (Basis::new(a.nrows()), Basis::new(a.ncols()));
     // Uᵀ A V, column by column: each holds what the step found along the left vectors so far.
@@ -72,8 +58,8 @@ fn lanczos(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Option<Svd>,
                 let holds = residual.column_iter().all(|r| r.norm() <= tolerance * s[0]);
                 return Ok(holds.then_some(Svd { u, s, v }));
             }
-            next_look = size + (size / LOOKS).max(2 * BLOCK);
-            if next_look > most {
+            next_look = Steps::next_look(size);
+            if next_look > steps.most {
                 return Ok(None);
             }
         }
@@ -200,17 +186,11 @@ pub(super) fn fixed_noise(rows: usize, columns: usize) -> DMatrix<f64> {
 /// Parlett (1998), "The symmetric eigenvalue problem", chapter 13.
 pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<(Vec<f64>, DMatrix<C64>), NoConvergence> {
     const RESIDUAL: f64 = 1e-10;
-    /// Up to this size a full decomposition takes less than the steps.
-    const FULL_UP_TO: usize = 24;
-    /// A step costs 8 n² flops, a full decomposition with vectors some 60 n³.
-    const MOST_STEPS: usize = 64;
     /// Steps between two looks at the residuals.
     const LOOK: usize = 6;
-    /// Of more pairs the last ones seldom converge within the steps.
-    const MOST_PAIRS: usize = MOST_STEPS / 8;
     let n = a.nrows();
     let count = count.min(n);
-    if n > FULL_UP_TO && count <= MOST_PAIRS {
+    if cost::pairs(n, count) {
         let one = C64::new(1.0, 0.0);
         fn column(x: &[C64]) -> MatRef<'_, C64> {
             MatRef::from_column_major_slice(x, x.len(), 1)
@@ -222,9 +202,9 @@ pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<(Vec<f64>, DM
         let mut basis: Vec<C64> = fixed_noise(n, 1).iter().map(|x| C64::new(*x, 0.0)).collect();
         let length = basis.iter().map(Complex::norm_sqr).sum::<f64>().sqrt();
         basis.iter_mut().for_each(|x| *x /= length);
-        let mut tridiagonal = DMatrix::zeros(MOST_STEPS, MOST_STEPS);
+        let mut tridiagonal = DMatrix::zeros(PAIR_STEPS, PAIR_STEPS);
         let mut largest = 0.0_f64;
-        for step in 0..MOST_STEPS.min(n - 1) {
+        for step in 0..PAIR_STEPS.min(n - 1) {
             let size = step + 1;
             let so_far = MatRef::from_column_major_slice(&basis, n, size);
             let mut next = vec![C64::new(0.0, 0.0); n];
@@ -252,7 +232,7 @@ pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<(Vec<f64>, DM
                     return Ok((values[..count].to_vec(), multiply_complex(&basis, &weights)));
                 }
             }
-            if size == MOST_STEPS {
+            if size == PAIR_STEPS {
                 break;
             }
             largest = largest.max(norm);

@@ -6,6 +6,7 @@
 //! depends on its input alone, not on the number of threads. Callers parallelise over what is independent (lines,
 //! orders, blocks).
 
+mod cost;
 mod leading;
 
 pub use leading::{leading_hermitian, leading_singular_values, leading_svd};
