@@ -28,24 +28,39 @@ struct Fault {
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 pub struct Faults(Vec<Fault>);
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fault { setting, value, accepted } = self;
+        match value {
+            Some(value) => write!(f, "{setting} is {value:?}, must be {accepted}"),
+            None => write!(f, "{setting} is not set, must be {accepted}"),
+        }
+    }
+}
+
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = if self.0.len() == 1 { "a setting" } else { "settings" };
         write!(f, "{settings} cannot be used:")?;
-        for Fault { setting, value, accepted } in &self.0 {
-            match value {
-                Some(value) => write!(f, "\n  {setting} is {value:?}, must be {accepted}")?,
-                None => write!(f, "\n  {setting} is not set, must be {accepted}")?,
-            }
-        }
-        if self.0.iter().any(|fault| fault.value.is_none()) {
-            write!(f, "\nWith `--embedded DIR` all stores are in a folder and no servers are needed")?;
-        }
-        write!(f, "\nSet these in the environment, in a .env file or by the flags of `oma-worker run --help`")
+        self.each().try_for_each(|fault| write!(f, "\n  {fault}"))?;
+        self.remedies().try_for_each(|remedy| write!(f, "\n{remedy}"))
     }
 }
 
 impl Faults {
+    /// One line for each setting.
+    pub(crate) fn each(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(Fault::to_string)
+    }
+
+    /// What to do about them.
+    pub(crate) fn remedies(&self) -> impl Iterator<Item = &'static str> {
+        let is_unset = self.0.iter().any(|fault| fault.value.is_none());
+        let without = "With `--embedded DIR` all stores are in a folder and no servers are needed";
+        let set = "Set these in the environment, in a .env file or by the flags of `oma-worker run --help`";
+        is_unset.then_some(without).into_iter().chain([set])
+    }
+
     fn add(&mut self, setting: &'static str, value: &str, accepted: impl Into<String>) {
         self.0.push(Fault { setting, value: Some(value.into()), accepted: accepted.into() });
     }

@@ -3,7 +3,7 @@
 use super::queue;
 use crate::compute::gpu::{self, Adapter, Gpu};
 use crate::compute::select::Choice;
-use crate::config::{self, LogArgs, ServerArgs, WorkerArgs};
+use crate::config::{self, Faults, LogArgs, ServerArgs, WorkerArgs};
 use crate::stores::servers::Servers;
 use anyhow::Context;
 use std::io::{self, Write};
@@ -35,6 +35,17 @@ pub(super) struct Check {
 /// What was looked at, and what was found.
 type Finding = (&'static str, anyhow::Result<String>);
 
+/// The lines of a failure: each setting that cannot be used has one, what a server says stays in one.
+fn failure(name: &str, error: &anyhow::Error) -> Vec<String> {
+    match error.downcast_ref::<Faults>() {
+        Some(faults) => {
+            let each = faults.each().map(|fault| format!("FAIL  {name}: {fault}"));
+            each.chain(faults.remedies().map(|remedy| format!("      {remedy}"))).collect()
+        }
+        None => vec![format!("FAIL  {name}: {}", format!("{error:#}").replace('\n', " "))],
+    }
+}
+
 impl Check {
     pub(super) fn execute(self, log: &LogArgs) -> anyhow::Result<ExitCode> {
         let mut findings = vec![("settings", self.settings(log)), ("log", log_folder(log))];
@@ -49,7 +60,7 @@ impl Check {
         for (name, finding) in &findings {
             match finding {
                 Ok(text) => writeln!(out, "ok    {name}: {text}"),
-                Err(error) => writeln!(out, "FAIL  {name}: {}", format!("{error:#}").replace('\n', " ")),
+                Err(error) => failure(name, error).iter().try_for_each(|line| writeln!(out, "{line}")),
             }
             .context("standard output")?;
         }

@@ -485,6 +485,12 @@ mod workspace {
         for part in ["SLEEP_TIME", "no workspace", "FAIL"] {
             assert!(ill.stdout.contains(part), "{part} is missing in {}", ill.stdout);
         }
+        // Each setting has a line of its own.
+        let bare = Shell::new().run("check");
+        for setting in ["MONGODB_DOMAIN", "KAFKA_BROKER", "MYSQL_HOST", "AWS_REGION", "CACHE_BUCKET"] {
+            let line = format!("FAIL  settings: {setting} is not set, must be");
+            assert!(bare.stdout.lines().any(|found| found.starts_with(&line)), "{setting}: {}", bare.stdout);
+        }
     }
 
     #[test]
