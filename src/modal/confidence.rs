@@ -1,5 +1,6 @@
 //! How sure a mode is, and why not more.
 
+use super::kurtosis::INDEPENDENT;
 use super::selection::PRECISE_RHO;
 use crate::model::modes::{Confidence, Doubt, Mode};
 use crate::model::result::Harmonic;
@@ -21,9 +22,20 @@ const MACHINE_MPC: f64 = 0.75;
 /// Standard deviations within which a mode is the harmonic beside it.
 const REACH: f64 = 3.0;
 
-/// What speaks against a mode, in the order of its weight. `harmonics`: those found among the poles; `is_sinusoid`: what
-/// the kurtosis of its band says.
-fn doubts(mode: &Mode, harmonics: &[Harmonic], is_sinusoid: bool) -> Vec<Doubt> {
+/// What else is known when modes are judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// Those found among the poles.
+    pub harmonics: &'a [Harmonic],
+    /// Length of the record, s.
+    pub duration_s: f64,
+}
+
+/// What speaks against a mode, in the order of its weight. `is_sinusoid`: what the kurtosis of its band says, which counts
+/// only where the envelope of a mode with this damping would have moved often enough.
+fn doubts(mode: &Mode, Evidence { harmonics, duration_s }: Evidence<'_>, is_sinusoid: bool) -> Vec<Doubt> {
+    let moves = |damping: f64| damping * mode.frequency_hz * duration_s >= INDEPENDENT;
+    let is_sinusoid = is_sinusoid && mode.damping_ratio.is_none_or(moves);
     let mut doubts = Vec::new();
     let mut doubt = |code: &str, message: String| doubts.push(Doubt { code: code.into(), message });
     let at = |harmonic: &&Harmonic| {
@@ -69,8 +81,8 @@ fn doubts(mode: &Mode, harmonics: &[Harmonic], is_sinusoid: bool) -> Vec<Doubt> 
 }
 
 /// Writes the doubts into the mode and what follows of them.
-pub fn judge(mode: &mut Mode, harmonics: &[Harmonic], is_sinusoid: bool) {
-    mode.doubts = doubts(mode, harmonics, is_sinusoid);
+pub fn judge(mode: &mut Mode, evidence: Evidence<'_>, is_sinusoid: bool) {
+    mode.doubts = doubts(mode, evidence, is_sinusoid);
     let is_foreign = mode.doubts.iter().any(|doubt| doubt.code == "harmonic");
     mode.confidence = match mode.doubts.len() {
         _ if is_foreign => Some(Confidence::Low),
@@ -102,7 +114,7 @@ mod tests {
     }
 
     fn codes(mut mode: Mode, harmonics: &[Harmonic], is_sinusoid: bool) -> (Option<Confidence>, Vec<String>) {
-        judge(&mut mode, harmonics, is_sinusoid);
+        judge(&mut mode, Evidence { harmonics, duration_s: 600.0 }, is_sinusoid);
         (mode.confidence, mode.doubts.into_iter().map(|doubt| doubt.code).collect())
     }
 
@@ -138,7 +150,10 @@ mod tests {
         assert_eq!(codes(sharp, std::slice::from_ref(&harmonic), false).0, Some(Confidence::Low));
         assert_eq!(codes(mode(), std::slice::from_ref(&harmonic), false).0, Some(Confidence::High));
         let by_kurtosis = Mode { kurtosis: Some(1.1), kurtosis_std: Some(0.02), ..mode() };
-        assert_eq!(codes(by_kurtosis, &[], true), (Some(Confidence::Low), vec!["harmonic".into()]));
+        assert_eq!(codes(by_kurtosis.clone(), &[], true), (Some(Confidence::Low), vec!["harmonic".into()]));
+        // In ten minutes the envelope of a mode of 0.1 % moves three times.
+        let light = Mode { damping_ratio: Some(0.001), damping_ratio_std: Some(0.0001), ..by_kurtosis };
+        assert_eq!(codes(light, &[], true), (Some(Confidence::High), vec![]));
     }
 
     #[test]

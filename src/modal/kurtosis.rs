@@ -24,6 +24,10 @@ const EDGE_LINES: f64 = 2.0;
 /// Groups of neighbouring windows of which one is left out at a time.
 const GROUPS: usize = 20;
 
+/// Least ξ f T of a mode whose envelope can be told from a sinusoid's: of 20 000 simulated modes that noise drives, 0.09 %
+/// had a kurtosis below 1.5 by four of its standard deviations at 5, 3 % at 2, and 12 % at 1.
+pub const INDEPENDENT: f64 = 5.0;
+
 /// E|z|⁴/(E|z|²)² of a band, and its standard deviation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Kurtosis {
@@ -35,10 +39,10 @@ pub struct Kurtosis {
 
 impl Kurtosis {
     /// Whether the band is a sinusoid rather than noise: four standard deviations below 2, and so low that the sinusoid has
-    /// more than twice the power of the noise in the band. A lightly damped mode in a short record stays above
-    /// (automation §6: 1.50 the least of 45).
+    /// five times the power of the noise in the band. The envelope of a mode much narrower than the band has few independent
+    /// values, and then it may seem to stand still: see [`INDEPENDENT`].
     pub fn is_sinusoid(&self) -> bool {
-        self.value < 1.5 && self.value + 4.0 * self.std < 2.0
+        self.value < 1.3 && self.value + 4.0 * self.std < 2.0
     }
 }
 
@@ -100,8 +104,7 @@ impl Band {
         let turn = C64::from_polar(1.0, -self.step);
         // The phase begins anew with each block, so that rounding does not add up.
         let mut phase = C64::from_polar(1.0, -self.step * (block.start as f64));
-        let mut position = block.start;
-        for &sample in block.channel(self.row) {
+        for (position, &sample) in (block.start..).zip(block.channel(self.row)) {
             let place = (position % half) as usize;
             if place == 0 && position > 0 {
                 // The first window is whole after two halves.
@@ -114,7 +117,6 @@ impl Band {
             self.rising += turned * rise[place];
             self.falling += turned * (1.0 - rise[place]);
             phase *= turn;
-            position += 1;
         }
     }
 }

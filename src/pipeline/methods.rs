@@ -4,9 +4,10 @@ use super::PipelineError;
 use crate::compute::Backend;
 use crate::modal::automatic::{self, Decimate, Identified};
 use crate::modal::bell::Bell;
+use crate::modal::confidence::{self, Evidence};
 use crate::modal::efdd::{self, ModalFilter};
 use crate::modal::fdd::{self, Peak, PeakSetting};
-use crate::modal::{ModalError, confidence, kurtosis, spectrum};
+use crate::modal::{ModalError, kurtosis, spectrum};
 use crate::model::control::Control;
 use crate::model::modes::{Mode, Shape};
 use crate::model::parameters::{FddParameters, SsiParameters};
@@ -178,10 +179,11 @@ pub(super) fn judge(result: &mut AnalysisResult, record: &dyn Record, control: &
         harmonic.kurtosis = found.map(|found| found.value);
         harmonic.kurtosis_std = found.map(|found| found.std);
     }
+    let evidence = Evidence { harmonics: &result.harmonics, duration_s: record.info().duration_s() };
     for (mode, found) in result.modes.iter_mut().zip(found) {
         mode.kurtosis = found.map(|found| found.value);
         mode.kurtosis_std = found.map(|found| found.std);
-        confidence::judge(mode, &result.harmonics, found.is_some_and(|found| found.is_sinusoid()));
+        confidence::judge(mode, evidence, found.is_some_and(|found| found.is_sinusoid()));
     }
     Ok(())
 }
