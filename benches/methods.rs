@@ -101,14 +101,7 @@ fn from_a_file(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("record.csv");
     write_csv(&path, &samples(CHANNELS));
-    let file = RawFile {
-        key: "record.csv".into(),
-        path,
-        sensor_id: None,
-        axes: Vec::new(),
-        start: None,
-        sampling_rate_hz: None,
-    };
+    let file = RawFile::new("record.csv", path);
     let run = |kind: RunType, cached: Option<&Path>| {
         let request = Request::new(kind, vec![file.clone()]);
         pipeline::run(&request, cached, folder.path(), &Control::none()).unwrap().cache_file

@@ -22,8 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => simulated(folder.path())?,
     };
     let sampling_rate_hz = arguments.next().map(|rate| rate.parse()).transpose()?;
-    let key = path.display().to_string();
-    let file = RawFile { key, path: path.clone(), sensor_id: None, axes: Vec::new(), start: None, sampling_rate_hz };
+    let file = RawFile { sampling_rate_hz, ..RawFile::new(path.display().to_string(), &path) };
     let request = Request::new(RunType::Ssi, vec![file]);
     let result = pipeline::run(&request, None, folder.path(), &Control::none())?.result;
     println!("{}", report::mode_table(&result));

@@ -18,14 +18,7 @@ pub fn prepare(bytes: &[u8], kind: Option<FileKind>) {
 fn prepare_in(folder: &Path, bytes: &[u8], kind: Option<FileKind>) {
     let path = folder.join("record");
     std::fs::write(&path, bytes).expect("a file in the temporary folder");
-    let file = RawFile {
-        key: "record".into(),
-        path,
-        sensor_id: None,
-        axes: Vec::new(),
-        start: None,
-        sampling_rate_hz: Some(100.0).filter(|_| bytes.first().is_some_and(|b| b % 2 == 0)),
-    };
+    let file = RawFile { sampling_rate_hz: Some(100.0).filter(|_| bytes.first().is_some_and(|b| b % 2 == 0)), ..RawFile::new("record", path) };
     let parameters = PreprocessingParameters {
         file_format: FileFormat { kind, ..FileFormat::default() },
         ..PreprocessingParameters::default()

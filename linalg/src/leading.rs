@@ -3,8 +3,8 @@
 use super::cost::{self, BLOCK, PAIR_STEPS, Steps};
 use super::{
     C64, NoConvergence, Svd, hermitian_eigen, multiply, multiply_complex, multiply_transposed, qr, singular_values,
+    svd, use_one_thread, view, view_mut,
 };
-use super::{svd, use_one_thread, view, view_mut};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use nalgebra::{Complex, DMatrix};

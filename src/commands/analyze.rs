@@ -260,14 +260,7 @@ fn nearest_name(missing: &Path) -> Option<PathBuf> {
 }
 
 fn raw_file(path: &Path, sampling_rate_hz: Option<f64>) -> RawFile {
-    RawFile {
-        key: path.display().to_string(),
-        path: path.to_owned(),
-        sensor_id: None,
-        axes: Vec::new(),
-        start: None,
-        sampling_rate_hz,
-    }
+    RawFile { sampling_rate_hz, ..RawFile::new(path.display().to_string(), path.to_owned()) }
 }
 
 /// Characters of a sketch's lines: what every terminal has.

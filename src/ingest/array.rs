@@ -237,14 +237,7 @@ mod tests {
     #[test]
     fn a_header_that_would_take_its_parser_for_ever_is_refused_at_once() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let raw = RawFile {
-            key: "deep.npy".into(),
-            path: file.path().into(),
-            sensor_id: None,
-            axes: Vec::new(),
-            start: None,
-            sampling_rate_hz: None,
-        };
+        let raw = RawFile::new("deep.npy", file.path());
         std::fs::write(file.path(), with_header(&"{".repeat(41))).unwrap();
         let error = ArrayFile::open(&raw).unwrap_err().to_string();
         assert!(error.contains("deep.npy") && error.contains("41 brackets") && error.contains("at most 8"), "{error}");

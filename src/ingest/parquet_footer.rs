@@ -14,7 +14,7 @@ const DEEPEST: u8 = 64;
 /// Whether the footer can be read in a time that its length bounds.
 pub(super) fn is_bounded(footer: &[u8]) -> bool {
     let mut walk = Walk { rest: footer, elements: footer.len() };
-    walk.structure(FILE, DEEPEST).is_some() && walk.rest.is_empty()
+    walk.structure(&FILE, DEEPEST).is_some() && walk.rest.is_empty()
 }
 
 /// Types of the compact protocol.
@@ -25,90 +25,46 @@ const BINARY: u8 = 8;
 const LIST: u8 = 9;
 const STRUCT: u8 = 12;
 
-/// What a structure is made of: each known field's type, and what the structures in it are made of (parquet.thrift).
-type Fields = &'static [(u64, u8, &'static Structure)];
+/// The fields of a structure from number 1 on: the type of each, and what the structures in it are made of
+/// (parquet.thrift). What is not listed may be anything.
+struct Structure(&'static [Field]);
 
-struct Structure(Fields);
+type Field = (u8, &'static Structure);
 
 const ANY: Structure = Structure(&[]);
+const I16: Field = (INTEGER_16, &ANY);
+const I32: Field = (INTEGER_32, &ANY);
+const I64: Field = (INTEGER_64, &ANY);
+const TEXT: Field = (BINARY, &ANY);
+const VALUES: Field = (LIST, &ANY);
+const PART: Field = (STRUCT, &ANY);
+const KEY_VALUES: Field = (LIST, &Structure(&[TEXT, TEXT]));
 
-const FILE: &Structure = &Structure(&[
-    (1, INTEGER_32, &ANY),
-    (2, LIST, &Structure(SCHEMA_ELEMENT)),
-    (3, INTEGER_64, &ANY),
-    (4, LIST, &Structure(ROW_GROUP)),
-    (5, LIST, &Structure(KEY_VALUE)),
-    (6, BINARY, &ANY),
-    (7, LIST, &ANY),
-    (8, STRUCT, &ANY),
-    (9, BINARY, &ANY),
+const FILE: Structure =
+    Structure(&[I32, (LIST, &SCHEMA_ELEMENT), I64, (LIST, &ROW_GROUP), KEY_VALUES, TEXT, VALUES, PART, TEXT]);
+const SCHEMA_ELEMENT: Structure = Structure(&[I32, I32, I32, TEXT, I32, I32, I32, I32, I32, PART]);
+const ROW_GROUP: Structure = Structure(&[(LIST, &COLUMN_CHUNK), I64, I64, VALUES, I64, I64, I16]);
+const COLUMN_CHUNK: Structure = Structure(&[TEXT, I64, (STRUCT, &COLUMN), I64, I32, I64, I32, PART, TEXT]);
+const COLUMN: Structure = Structure(&[
+    I32,
+    VALUES,
+    VALUES,
+    I32,
+    I64,
+    I64,
+    I64,
+    KEY_VALUES,
+    I64,
+    I64,
+    I64,
+    (STRUCT, &STATISTICS),
+    VALUES,
+    I64,
+    I32,
+    PART,
+    PART,
 ]);
-
-const SCHEMA_ELEMENT: Fields = &[
-    (1, INTEGER_32, &ANY),
-    (2, INTEGER_32, &ANY),
-    (3, INTEGER_32, &ANY),
-    (4, BINARY, &ANY),
-    (5, INTEGER_32, &ANY),
-    (6, INTEGER_32, &ANY),
-    (7, INTEGER_32, &ANY),
-    (8, INTEGER_32, &ANY),
-    (9, INTEGER_32, &ANY),
-    (10, STRUCT, &ANY),
-];
-
-const ROW_GROUP: Fields = &[
-    (1, LIST, &Structure(COLUMN_CHUNK)),
-    (2, INTEGER_64, &ANY),
-    (3, INTEGER_64, &ANY),
-    (4, LIST, &ANY),
-    (5, INTEGER_64, &ANY),
-    (6, INTEGER_64, &ANY),
-    (7, INTEGER_16, &ANY),
-];
-
-const COLUMN_CHUNK: Fields = &[
-    (1, BINARY, &ANY),
-    (2, INTEGER_64, &ANY),
-    (3, STRUCT, &Structure(COLUMN)),
-    (4, INTEGER_64, &ANY),
-    (5, INTEGER_32, &ANY),
-    (6, INTEGER_64, &ANY),
-    (7, INTEGER_32, &ANY),
-    (8, STRUCT, &ANY),
-    (9, BINARY, &ANY),
-];
-
-const COLUMN: Fields = &[
-    (1, INTEGER_32, &ANY),
-    (2, LIST, &ANY),
-    (3, LIST, &ANY),
-    (4, INTEGER_32, &ANY),
-    (5, INTEGER_64, &ANY),
-    (6, INTEGER_64, &ANY),
-    (7, INTEGER_64, &ANY),
-    (8, LIST, &Structure(KEY_VALUE)),
-    (9, INTEGER_64, &ANY),
-    (10, INTEGER_64, &ANY),
-    (11, INTEGER_64, &ANY),
-    (12, STRUCT, &Structure(STATISTICS)),
-    (13, LIST, &ANY),
-    (14, INTEGER_64, &ANY),
-    (15, INTEGER_32, &ANY),
-    (16, STRUCT, &ANY),
-    (17, STRUCT, &ANY),
-];
-
-const KEY_VALUE: Fields = &[(1, BINARY, &ANY), (2, BINARY, &ANY)];
-
-const STATISTICS: Fields = &[
-    (1, BINARY, &ANY),
-    (2, BINARY, &ANY),
-    (3, INTEGER_64, &ANY),
-    (4, INTEGER_64, &ANY),
-    (5, BINARY, &ANY),
-    (6, BINARY, &ANY),
-];
+const STATISTICS: Structure = Structure(&[TEXT, TEXT, I64, I64, TEXT, TEXT]);
 
 /// What is left of the footer, and how many elements may still come.
 struct Walk<'a> {
@@ -160,11 +116,12 @@ impl Walk<'_> {
             }
             // In zigzag where it is written out; a negative one is known nowhere.
             id = if step == 0 { self.number()? / 2 } else { id + step };
-            let known = of.0.iter().find(|(known, ..)| *known == id);
-            if known.is_some_and(|(_, expected, _)| *expected != kind) {
+            let place = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
+            let (expected, inner) = place.and_then(|place| of.0.get(place)).copied().unwrap_or((kind, &ANY));
+            if expected != kind {
                 return None;
             }
-            self.skip(kind, known.map_or(&ANY, |(.., inner)| inner), deeper)?;
+            self.skip(kind, inner, deeper)?;
         }
     }
 

@@ -1,12 +1,12 @@
 //! How sure a mode is, and why not more.
 
-use super::kurtosis::INDEPENDENT;
+use super::kurtosis::{INDEPENDENT, Kurtosis};
 use super::selection::PRECISE_RHO;
 use crate::model::modes::{Confidence, Doubt, Mode};
 use crate::model::result::Harmonic;
 
 /// Above this expected 1 − MAC the shape is told to be uncertain (automation §7).
-pub const SHAPE_LOSS: f64 = 0.02;
+const SHAPE_LOSS: f64 = 0.02;
 
 /// Above this σ_ξ/ξ the damping is: the limit of what counts as identifiable (automation §0).
 const DAMPING_DEVIATION: f64 = 0.3;
@@ -31,11 +31,11 @@ pub struct Evidence<'a> {
     pub duration_s: f64,
 }
 
-/// What speaks against a mode, in the order of its weight. `is_sinusoid`: what the kurtosis of its band says, which counts
-/// only where the envelope of a mode with this damping would have moved often enough.
-fn doubts(mode: &Mode, Evidence { harmonics, duration_s }: Evidence<'_>, is_sinusoid: bool) -> Vec<Doubt> {
-    let moves = |damping: f64| damping * mode.frequency_hz * duration_s >= INDEPENDENT;
-    let is_sinusoid = is_sinusoid && mode.damping_ratio.is_none_or(moves);
+/// The doubt that a mode is none of the structure.
+const HARMONIC: &str = "harmonic";
+
+/// What speaks against a mode, in the order of its weight.
+fn doubts(mode: &Mode, Evidence { harmonics, duration_s }: Evidence<'_>) -> Vec<Doubt> {
     let mut doubts = Vec::new();
     let mut doubt = |code: &str, message: String| doubts.push(Doubt { code: code.into(), message });
     let at = |harmonic: &&Harmonic| {
@@ -43,11 +43,14 @@ fn doubts(mode: &Mode, Evidence { harmonics, duration_s }: Evidence<'_>, is_sinu
         (mode.frequency_hz - harmonic.frequency_hz).abs() <= REACH * scatter
             && mode.damping_ratio.is_none_or(|damping| damping < MACHINE_DAMPING)
     };
-    let kurtosis = mode.kurtosis.zip(mode.kurtosis_std);
+    // The kurtosis counts only where the envelope of a mode with this damping would have moved often enough.
+    let moves = |damping: f64| damping * mode.frequency_hz * duration_s >= INDEPENDENT;
+    let kurtosis = mode.kurtosis.zip(mode.kurtosis_std).map(|(value, std)| Kurtosis { value, std });
+    let sinusoid = kurtosis.filter(|kurtosis| kurtosis.is_sinusoid() && mode.damping_ratio.is_none_or(moves));
     if let Some(harmonic) = harmonics.iter().find(at) {
-        doubt("harmonic", format!("stands on the harmonic at {:.4} Hz", harmonic.frequency_hz));
-    } else if let (true, Some((value, std))) = (is_sinusoid, kurtosis) {
-        doubt("harmonic", format!("kurtosis of the band is {value:.2} ± {std:.2}, 2 for noise and 1 for a sinusoid"));
+        doubt(HARMONIC, format!("stands on the harmonic at {:.4} Hz", harmonic.frequency_hz));
+    } else if let Some(Kurtosis { value, std }) = sinusoid {
+        doubt(HARMONIC, format!("kurtosis of the band is {value:.2} ± {std:.2}, 2 for noise and 1 for a sinusoid"));
     }
     if let Some(damping) = mode.damping_ratio.filter(|damping| *damping < MACHINE_DAMPING && mode.mpc < MACHINE_MPC) {
         let message = format!(
@@ -81,9 +84,9 @@ fn doubts(mode: &Mode, Evidence { harmonics, duration_s }: Evidence<'_>, is_sinu
 }
 
 /// Writes the doubts into the mode and what follows of them.
-pub fn judge(mode: &mut Mode, evidence: Evidence<'_>, is_sinusoid: bool) {
-    mode.doubts = doubts(mode, evidence, is_sinusoid);
-    let is_foreign = mode.doubts.iter().any(|doubt| doubt.code == "harmonic");
+pub fn judge(mode: &mut Mode, evidence: Evidence<'_>) {
+    mode.doubts = doubts(mode, evidence);
+    let is_foreign = mode.doubts.iter().any(|doubt| doubt.code == HARMONIC);
     mode.confidence = match mode.doubts.len() {
         _ if is_foreign => Some(Confidence::Low),
         // A peak without anything to judge by.
@@ -113,25 +116,25 @@ mod tests {
         }
     }
 
-    fn codes(mut mode: Mode, harmonics: &[Harmonic], is_sinusoid: bool) -> (Option<Confidence>, Vec<String>) {
-        judge(&mut mode, Evidence { harmonics, duration_s: 600.0 }, is_sinusoid);
+    fn codes(mut mode: Mode, harmonics: &[Harmonic]) -> (Option<Confidence>, Vec<String>) {
+        judge(&mut mode, Evidence { harmonics, duration_s: 600.0 });
         (mode.confidence, mode.doubts.into_iter().map(|doubt| doubt.code).collect())
     }
 
     #[test]
     fn each_doubt_has_its_limit() {
-        assert_eq!(codes(mode(), &[], false), (Some(Confidence::High), vec![]));
+        assert_eq!(codes(mode(), &[]), (Some(Confidence::High), vec![]));
         let one = |mode: Mode, code: &str| {
-            assert_eq!(codes(mode, &[], false), (Some(Confidence::Moderate), vec![code.to_owned()]));
+            assert_eq!(codes(mode, &[]), (Some(Confidence::Moderate), vec![code.to_owned()]));
         };
         one(Mode { expected_mac_loss: Some(0.021), ..mode() }, "shape_uncertain");
         one(Mode { damping_ratio_std: Some(0.0031), ..mode() }, "damping_uncertain");
         one(Mode { damping_ratio_std: Some(f64::NAN), ..mode() }, "damping_uncertain");
         one(Mode { rho: Some(6.1), ..mode() }, "imprecise");
         one(Mode { support: Some(0.89), rho: Some(3.1), ..mode() }, "little_support");
-        assert_eq!(codes(Mode { support: Some(0.6), ..mode() }, &[], false).1, Vec::<String>::new());
+        assert_eq!(codes(Mode { support: Some(0.6), ..mode() }, &[]).1, Vec::<String>::new());
         one(Mode { damping_ratio: Some(0.0029), damping_ratio_std: Some(0.0001), mpc: 0.7, ..mode() }, "machine_line");
-        let two = codes(Mode { rho: Some(9.0), support: Some(0.6), ..mode() }, &[], false);
+        let two = codes(Mode { rho: Some(9.0), support: Some(0.6), ..mode() }, &[]);
         assert_eq!(two, (Some(Confidence::Low), vec!["imprecise".into(), "little_support".into()]));
     }
 
@@ -147,18 +150,18 @@ mod tests {
             kurtosis_std: None,
         };
         let sharp = Mode { damping_ratio: Some(0.0005), damping_ratio_std: Some(0.0001), ..mode() };
-        assert_eq!(codes(sharp, std::slice::from_ref(&harmonic), false).0, Some(Confidence::Low));
-        assert_eq!(codes(mode(), std::slice::from_ref(&harmonic), false).0, Some(Confidence::High));
+        assert_eq!(codes(sharp, std::slice::from_ref(&harmonic)).0, Some(Confidence::Low));
+        assert_eq!(codes(mode(), std::slice::from_ref(&harmonic)).0, Some(Confidence::High));
         let by_kurtosis = Mode { kurtosis: Some(1.1), kurtosis_std: Some(0.02), ..mode() };
-        assert_eq!(codes(by_kurtosis.clone(), &[], true), (Some(Confidence::Low), vec!["harmonic".into()]));
+        assert_eq!(codes(by_kurtosis.clone(), &[]), (Some(Confidence::Low), vec!["harmonic".into()]));
         // In ten minutes the envelope of a mode of 0.1 % moves three times.
         let light = Mode { damping_ratio: Some(0.001), damping_ratio_std: Some(0.0001), ..by_kurtosis };
-        assert_eq!(codes(light, &[], true), (Some(Confidence::High), vec![]));
+        assert_eq!(codes(light, &[]), (Some(Confidence::High), vec![]));
     }
 
     #[test]
     fn a_picked_peak_without_numbers_has_no_confidence() {
         let peak = Mode::new(5.0, mode().shape, (1.0, 0.0));
-        assert_eq!(codes(peak, &[], false), (None, vec![]));
+        assert_eq!(codes(peak, &[]), (None, vec![]));
     }
 }

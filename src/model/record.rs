@@ -24,6 +24,14 @@ pub struct RawFile {
     pub sampling_rate_hz: Option<f64>,
 }
 
+impl RawFile {
+    /// A file that holds every channel and says the rest itself.
+    pub fn new(key: impl Into<String>, path: impl Into<PathBuf>) -> RawFile {
+        let (key, path) = (key.into(), path.into());
+        RawFile { key, path, sensor_id: None, axes: Vec::new(), start: None, sampling_rate_hz: None }
+    }
+}
+
 /// A stretch of the record without a gap. Spectra and lag products never cross its ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Segment {

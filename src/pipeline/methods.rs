@@ -183,7 +183,7 @@ pub(super) fn judge(result: &mut AnalysisResult, record: &dyn Record, control: &
     for (mode, found) in result.modes.iter_mut().zip(found) {
         mode.kurtosis = found.map(|found| found.value);
         mode.kurtosis_std = found.map(|found| found.std);
-        confidence::judge(mode, evidence, found.is_some_and(|found| found.is_sinusoid()));
+        confidence::judge(mode, evidence);
     }
     Ok(())
 }

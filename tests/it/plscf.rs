@@ -228,14 +228,7 @@ fn a_run_by_name_leaves_modes_diagram_and_parameters_and_the_same_with_one_threa
     let path = folder.path().join("record.csv");
     std::fs::write(&path, text(&chain.record(&measurement))).unwrap();
     let run = |threads: usize| {
-        let file = RawFile {
-            key: "record.csv".into(),
-            path: path.clone(),
-            sensor_id: None,
-            axes: Vec::new(),
-            start: None,
-            sampling_rate_hz: Some(50.0),
-        };
+        let file = RawFile { sampling_rate_hz: Some(50.0), ..RawFile::new("record.csv", path.clone()) };
         let parameters = serde_json::json!({"method": "plscf", "ordmax": 24, "band_high_hz": 9.0});
         let nothing = serde_json::Value::Null;
         let parameters = Parameters::from_parts(&nothing, &parameters, &nothing).unwrap();

@@ -33,14 +33,7 @@ static FRAME: LazyLock<Vec<AnalysisResult>> = LazyLock::new(|| {
     let text: String = std::iter::once("time,a,b,<c>\n".to_owned()).chain(rows.map(row)).collect();
     let path = folder.path().join("record.csv");
     std::fs::write(&path, text).unwrap();
-    let file = RawFile {
-        key: "record.csv".into(),
-        path,
-        sensor_id: None,
-        axes: Vec::new(),
-        start: None,
-        sampling_rate_hz: None,
-    };
+    let file = RawFile::new("record.csv", path);
     let channel = |(k, name): (usize, &str)| Channel {
         node: format!("storey {}", k + 1),
         position: [0.0, 0.0, 3.0 * (k + 1) as f64],

@@ -28,7 +28,7 @@ impl Folder {
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> RawFile {
         let path = self.path().join(name);
         std::fs::write(&path, content).unwrap();
-        RawFile { key: name.into(), path, sensor_id: None, axes: vec![], start: None, sampling_rate_hz: None }
+        RawFile::new(name, path)
     }
 
     /// Everything as it is, but what `parameters` say.
