@@ -42,6 +42,8 @@ pub mod kurtosis;
 
 pub mod confidence;
 
+pub mod tracking;
+
 use crate::compute::{ComputeError, Place};
 use crate::model::control::{Cancelled, Control, MemoryExceeded};
 use crate::model::record::{Block, ReadError, Record};

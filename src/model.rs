@@ -14,6 +14,8 @@ pub mod modes;
 
 pub mod result;
 
+pub mod tracking;
+
 pub mod nodes;
 
 pub mod run;

@@ -10,11 +10,14 @@ mod table;
 
 mod terminal;
 
+mod tracking;
+
 mod wireframe;
 
 pub use page::{Section, page};
 pub use table::{Alignment, mode_table, table};
 pub use terminal::spectrum_sketch;
+pub use tracking::track_table;
 
 use serde_json::{Value, json};
 

@@ -1,7 +1,9 @@
 //! `analyze`: one analysis of local files, without queue and stores.
 
+use super::report::read;
 use super::{Usage, write_export, write_output};
 use crate::config::{self, BackendArgs};
+use crate::modal::tracking;
 use crate::model::control::Control;
 use crate::model::parameters::Parameters;
 use crate::model::record::RawFile;
@@ -30,6 +32,8 @@ Examples:
   oma-worker analyze record.npy --method fdd --fs 100 --export folder
       modes, shapes and spectra for other programs
   oma-worker analyze record.csv --method fdd --fs 200 --set decimation_factor=4
+  oma-worker analyze june.csv --method ssi-cov --previous may.json --output june.json
+      which mode of May each mode of June is, and how it moved
 
 Files: text with one column a channel and perhaps one of time, Parquet, UFF 58, NPY with samples in
 rows. Several files are the pieces of one record.
@@ -69,6 +73,10 @@ pub(super) struct Analyze {
     /// Reference channels of the correlations; by rule all, of more than 20 the 20 that carry most
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     reference_channels: Option<Vec<String>>,
+    /// Earlier results of the structure, as `--output` wrote them: each mode tells which one of theirs it is, and how it
+    /// moved
+    #[arg(long, value_name = "RESULT.json")]
+    previous: Vec<PathBuf>,
     #[command(flatten)]
     backend: BackendArgs,
     /// Write the whole result as JSON; `-` is standard output, in place of the table
@@ -144,6 +152,7 @@ impl Analyze {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let backends = super::backends(&self.backend.check()?)?;
         let parameters = self.read_parameters()?;
+        let earlier = self.previous.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
         let request = Request {
             parameters,
             backends,
@@ -158,7 +167,10 @@ impl Analyze {
         let control = Control::new(token, show_on(bar.clone()));
         let outcome = self.results(request, work_dir.path(), &control);
         bar.finish_and_clear();
-        let results = outcome.map_err(|error| self.advise(error))?;
+        let mut results = outcome.map_err(|error| self.advise(error))?;
+        if !earlier.is_empty() {
+            tracking::track(&mut results[0], &earlier);
+        }
         let result = &results[0];
 
         for warning in &result.provenance.warnings {
@@ -175,6 +187,9 @@ impl Analyze {
         }
         if self.output.as_deref() != Some(Path::new("-")) {
             writeln!(io::stdout(), "{}", report::mode_table(result))?;
+            if let Some(tracks) = report::track_table(result) {
+                writeln!(io::stdout(), "\n{tracks}")?;
+            }
             if let Some(sketch) = report::spectrum_sketch(result, SKETCH_WIDTH, config::colours(&io::stdout())) {
                 writeln!(io::stdout(), "\n{sketch}")?;
             }

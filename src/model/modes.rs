@@ -1,5 +1,6 @@
 //! Modes and their shapes.
 
+use super::tracking::Track;
 use nalgebra::{Complex, DVector};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -81,6 +82,9 @@ pub struct Mode {
     /// What speaks against the mode or a part of it.
     #[serde(default)]
     pub doubts: Vec<Doubt>,
+    /// Which mode of earlier results it is; absent where none were given, and for a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub track: Option<Track>,
 }
 
 /// How sure a mode is.
@@ -138,6 +142,7 @@ impl Mode {
             kurtosis_std: None,
             confidence: None,
             doubts: Vec::new(),
+            track: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use super::geometry::Geometry;
 use super::modes::Mode;
 use super::record::Segment;
 use super::run::RunType;
+use super::tracking::Tracking;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -45,6 +46,9 @@ pub struct AnalysisResult {
     /// Sinusoids of machines among the poles, ascending in frequency (SSI with standard deviations).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub harmonics: Vec<Harmonic>,
+    /// How the modes stand to those of earlier results, where some were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<Tracking>,
     /// Per-channel statistics and verdicts (PREPROCESSING).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_quality: Option<Vec<ChannelQuality>>,

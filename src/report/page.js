@@ -190,10 +190,23 @@
     const seconds = axis(time), minutes = seconds.length * time.step > 600;
     const t = seconds.map((s) => (minutes ? s / 60 : s));
     const shade = gaps.map((gap) => ({ type: "rect", xref: "x", yref: "y domain", y0: 0, y1: 1, x0: gap[0] / (minutes ? 60 : 1), x1: gap[1] / (minutes ? 60 : 1), fillcolor: "#d55e00", opacity: 0.25, line: { width: 0 } }));
+    // A closed outline of each stretch without a gap; a fill between two lines would go across the gaps.
+    const band = ({ min, max }) => {
+      const outline = { x: [], y: [] };
+      for (let from = 0, to; from < t.length; from = to + 1) {
+        for (to = from; to < t.length && max[to] !== null; to++);
+        if (to === from) continue;
+        const places = Array.from({ length: to - from }, (_, k) => from + k);
+        outline.x.push(...places.map((k) => t[k]), ...places.toReversed().map((k) => t[k]), null);
+        outline.y.push(...places.map((k) => max[k]), ...places.toReversed().map((k) => min[k]), null);
+      }
+      return outline;
+    };
     const traces = ({ min, max, psd }) => [
       { type: "scatter", mode: "lines", x: t, y: min, name: "smallest", line: { width: 0.5, color: "#0072b2" }, showlegend: false },
-      { type: "scatter", mode: "lines", x: t, y: max, name: "largest", fill: "tonexty", fillcolor: "rgba(0,114,178,0.45)", line: { width: 0.5, color: "#0072b2" }, showlegend: false },
+      { type: "scatter", mode: "lines", x: t, y: max, name: "largest", line: { width: 0.5, color: "#0072b2" }, showlegend: false },
       { type: "scatter", mode: "lines", x0: frequency.start, dx: frequency.step, y: psd, xaxis: "x2", yaxis: "y2", name: "spectrum", line: { color: "#0072b2", width: 1.5 }, showlegend: false, hovertemplate: "%{x:.3f} Hz, %{y:.1f} dB<extra></extra>" },
+      { type: "scatter", mode: "lines", ...band({ min, max }), fill: "toself", fillcolor: "rgba(0,114,178,0.45)", line: { width: 0 }, hoverinfo: "skip", showlegend: false },
     ];
     const layout = {
       height: 560, grid: { rows: 2, columns: 1, pattern: "independent", ygap: 0.35 }, shapes: shade, hovermode: "x",

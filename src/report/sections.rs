@@ -2,9 +2,11 @@
 
 use super::figures::{self, Figure};
 use super::table::{MODE_COLUMNS, mode_row, summary};
+use super::tracking;
 use super::wireframe::View;
 use crate::model::modes::{Doubt, Mode};
 use crate::model::result::{AnalysisResult, ChannelQuality, Harmonic, Provenance, Stabilization};
+use crate::model::tracking::Tracking;
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
@@ -53,6 +55,7 @@ pub(super) fn of(result: &AnalysisResult, told: &[String], plots: &mut Plots) ->
         @if let Some(reason) = &result.no_modes_reason { p { "No modes: " (reason) } }
         @if !result.modes.is_empty() { (modes(result, plots)) }
         @if !result.harmonics.is_empty() { (harmonics(result)) }
+        @if let Some(tracking) = &result.tracking { (tracks(result, tracking)) }
         @if let Some(figure) = figures::spectrum(result) { (plots.figure(figure)) }
         @if let Some(figure) = figures::stabilization(result) { (plots.figure(figure)) }
         @if let Some(poles) = &result.stabilization { (verdicts(poles)) }
@@ -185,6 +188,19 @@ fn harmonics(result: &AnalysisResult) -> Markup {
     }
 }
 
+/// Which mode of earlier results each mode is.
+fn tracks(result: &AnalysisResult, tracking: &Tracking) -> Markup {
+    html! {
+        h3 { "Beside earlier results" }
+        p {
+            "Each mode beside the mean of the " (tracking.earlier) " earlier results that have it; σ is the scatter among them from "
+            "three on, before that what the standard deviations say. The MAC is that with its latest appearance."
+        }
+        (table(tracking::COLUMNS.into_iter(), &tracking::rows(result)))
+        @if let Some(missing) = tracking::missing(result) { p { (missing) "." } }
+    }
+}
+
 /// Every number of every mode, by the names of the result document.
 fn known(result: &AnalysisResult) -> Markup {
     let documents: Vec<Map<String, Value>> = result
@@ -206,7 +222,7 @@ fn known(result: &AnalysisResult) -> Markup {
     names.dedup();
     let cell = |document: &Map<String, Value>, name: &String| match document.get(name) {
         None | Some(Value::Null) => "–".to_owned(),
-        Some(Value::Number(number)) => number.as_f64().map_or(number.to_string(), significant),
+        Some(Value::Number(number)) => number.as_f64().map_or(number.to_string(), |value| significant(value, 6)),
         Some(Value::String(text)) => text.clone(),
         Some(value) => value.to_string(),
     };
@@ -220,9 +236,11 @@ fn known(result: &AnalysisResult) -> Markup {
     table(std::iter::once("mode").chain(names.iter().map(|name| name.as_str())), &rows)
 }
 
-/// Six significant digits.
-fn significant(value: f64) -> String {
-    format!("{value:.5e}").parse::<f64>().map_or_else(|_| value.to_string(), |rounded| rounded.to_string())
+/// So many significant digits, with an exponent where zeros would fill the cell.
+fn significant(value: f64, digits: usize) -> String {
+    let scientific = format!("{value:.*e}", digits - 1);
+    let Ok(rounded) = scientific.parse::<f64>() else { return value.to_string() };
+    if rounded == 0.0 || (1e-3..1e6).contains(&rounded.abs()) { rounded.to_string() } else { scientific }
 }
 
 fn verdicts(poles: &Stabilization) -> Markup {
@@ -238,7 +256,7 @@ fn verdicts(poles: &Stabilization) -> Markup {
 }
 
 fn quality(result: &AnalysisResult, channels: &[ChannelQuality], plots: &mut Plots) -> Markup {
-    let number = |v: f64| format!("{v:.3e}");
+    let number = |v: f64| significant(v, 4);
     let two = |value: Option<f64>| value.map_or("–".into(), |v| format!("{v:.2}"));
     let percent = |part: f64| format!("{:.2}", 100.0 * part);
     let row = |c: &ChannelQuality| {

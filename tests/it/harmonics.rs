@@ -1,18 +1,15 @@
 //! Sinusoids of machines among the modes: told from them, and the modes as without.
 
 use crate::automatic::identify;
-use crate::raw_files::Folder;
+use crate::raw_files::result_of;
 use oma_worker::modal::kurtosis;
 use oma_worker::model::control::Control;
 use oma_worker::model::modes::Confidence;
 use oma_worker::model::parameters::SsiParameters;
 use oma_worker::model::record::{MemoryRecord, Segment};
-use oma_worker::model::result::AnalysisResult;
 use oma_worker::model::run::RunType;
-use oma_worker::pipeline::{self, Request};
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
 use std::f64::consts::PI;
-use std::fmt::Write as _;
 
 const CHAIN: ShearChain = ShearChain { dofs: 5, top_frequency_hz: 20.0, damping: Damping::Uniform(0.01) };
 const RATE_HZ: f64 = 100.0;
@@ -98,23 +95,10 @@ fn no_window_of_the_kurtosis_crosses_a_gap() {
     assert!((kurtosis.value - 1.0).abs() <= 1e-6, "{kurtosis:?}");
 }
 
-/// A run from a file to a result.
-fn run(run_type: RunType, channels: &[Vec<f32>]) -> AnalysisResult {
-    let folder = Folder::new();
-    let mut text = String::from("time,a,b,c,d,e\n");
-    for k in 0..channels[0].len() {
-        write!(text, "{:.2}", k as f64 / RATE_HZ).unwrap();
-        channels.iter().for_each(|channel| write!(text, ",{}", channel[k]).unwrap());
-        text.push('\n');
-    }
-    let request = Request::new(run_type, vec![folder.file("record.csv", text)]);
-    pipeline::run(&request, None, folder.path(), &Control::none()).unwrap().result
-}
-
 #[test]
 fn a_result_says_which_peak_is_a_machine() {
     let channels = samples(2, &[31.0], 0.3);
-    let fdd = run(RunType::Fdd, &channels);
+    let fdd = result_of(RunType::Fdd, RATE_HZ, &channels);
     assert_eq!(fdd.modes.len(), 6, "five modes and the line");
     for mode in &fdd.modes {
         let is_line = (mode.frequency_hz - 31.0).abs() < 0.1;
@@ -122,7 +106,7 @@ fn a_result_says_which_peak_is_a_machine() {
         assert_eq!(mode.confidence, expected, "{} Hz: {:?}", mode.frequency_hz, mode.doubts);
         assert_eq!(mode.doubts.iter().any(|doubt| doubt.code == "harmonic"), is_line);
     }
-    let ssi = run(RunType::Ssi, &channels);
+    let ssi = result_of(RunType::Ssi, RATE_HZ, &channels);
     assert_eq!((ssi.modes.len(), ssi.harmonics.len()), (5, 1));
     assert!(ssi.harmonics[0].kurtosis.is_some_and(|kurtosis| kurtosis < 1.1), "{:?}", ssi.harmonics);
     for mode in &ssi.modes {

@@ -44,6 +44,7 @@ mod settings; // `check` with one thing wrong at a time; secrets
 mod shaders; // the numbers that shaders and host share
 mod systemd; // what systemd is told
 mod throughput; // many small runs, and a long queue
+mod tracking; // modes beside those of earlier results
 mod transfers; // large objects, and answers that break
 mod uncertainty; // derivatives against central differences
 mod variables; // what no other test depends on does what it says

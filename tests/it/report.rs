@@ -224,6 +224,16 @@ fn in_a_browser_every_number_is_the_results_plots_answer_and_shapes_move() {
         let same = |(a, b): (&f64, &f64)| (a.is_nan() && b.is_nan()) || (a - b).abs() <= 5e-3 * b.abs();
         assert!(shown.len() == expected.len() && shown.iter().zip(&expected).all(same), "{which} channel");
         assert_eq!(numbers(&seen[which][2]["y"]).len(), signals.psd[row].len());
+        // The band is closed before the gap and begins anew after it.
+        let mut outlines = numbers(&seen[which][3]["y"]);
+        assert!(outlines.pop().is_some_and(f64::is_nan));
+        let outlines: Vec<&[f64]> = outlines.split(|y| y.is_nan()).collect();
+        let stretches: Vec<&[f64]> = shown.split(|y| y.is_nan()).filter(|stretch| !stretch.is_empty()).collect();
+        assert_eq!(outlines.len(), stretches.len());
+        for (outline, smallest) in outlines.iter().zip(&stretches) {
+            let (there, back) = outline.split_at(smallest.len());
+            assert!(back.iter().rev().eq(*smallest) && there.iter().zip(*smallest).all(|(max, min)| max > min));
+        }
     }
     assert_eq!(seen["gaps"], 1);
     assert!(signals.min[0].iter().any(Option::is_none), "no stretch lies in the gap");

@@ -8,9 +8,27 @@ use oma_worker::model::control::Control;
 use oma_worker::model::parameters::{Detrend, PreprocessingParameters};
 use oma_worker::model::record::RawFile;
 use oma_worker::model::record::{Block, Record};
+use oma_worker::model::result::AnalysisResult;
+use oma_worker::model::run::RunType;
+use oma_worker::pipeline::{self, Request};
 use oma_worker::preprocess::{PrepareError, prepare};
+use std::fmt::Write as _;
 use std::path::Path;
 use tempfile::TempDir;
+
+/// A run from a text of channels `a`, `b`, … to its result.
+pub(crate) fn result_of(run_type: RunType, sampling_rate_hz: f64, channels: &[Vec<f32>]) -> AnalysisResult {
+    let folder = Folder::new();
+    let names: Vec<String> = ('a'..).take(channels.len()).map(String::from).collect();
+    let mut text = format!("time,{}\n", names.join(","));
+    for k in 0..channels[0].len() {
+        write!(text, "{:.4}", k as f64 / sampling_rate_hz).unwrap();
+        channels.iter().for_each(|channel| write!(text, ",{}", channel[k]).unwrap());
+        text.push('\n');
+    }
+    let request = Request::new(run_type, vec![folder.file("record.csv", text)]);
+    pipeline::run(&request, None, folder.path(), &Control::none()).unwrap().result
+}
 
 /// A folder of raw files.
 pub(crate) struct Folder(TempDir);
