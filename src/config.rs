@@ -269,6 +269,9 @@ pub struct WorkerArgs {
     /// yes: an HTML page of each result is put into CACHE_BUCKET; or no
     #[arg(long, env = "OMA_REPORTS", default_value = default::REPORTS, value_name = "YES|NO", hide_env_values = true)]
     reports: String,
+    /// Earlier results of the structure over which modes are tracked
+    #[arg(long, env = "OMA_TRACKED_RESULTS", default_value = default::TRACKED_RESULTS, value_name = "N", hide_env_values = true)]
+    tracked_results: String,
     /// Anything: raw files are found under the names of tenant, structure and sensor instead of their ids
     #[arg(long, env = "USE_S3_STRING_PATHS", value_name = "ANY", hide_env_values = true)]
     use_s3_string_paths: Option<String>,
@@ -287,6 +290,7 @@ mod default {
     pub(super) const RUN_TIMEOUT_SECONDS: &str = "21600";
     pub(super) const DRAIN_SECONDS: &str = "25";
     pub(super) const REPORTS: &str = "no";
+    pub(super) const TRACKED_RESULTS: &str = "0";
     pub(super) const BACKEND: &str = "auto";
     pub(super) const LOG_FORMAT: &str = "text";
 }
@@ -310,6 +314,8 @@ pub struct Settings {
     pub memory_limit_mib: Option<u64>,
     /// Whether a page of each result is kept beside it.
     pub reports: bool,
+    /// Earlier results of the structure over which modes are tracked.
+    pub tracked_results: usize,
     /// Whether the keys of raw files are made of names instead of ids.
     pub string_paths: bool,
     /// Where HTTP is served; `None`: nowhere.
@@ -361,7 +367,7 @@ impl WorkerArgs {
             data_path: path(self.data_path.as_deref()),
             // A heartbeat comes every quarter of it: below a second the store could not keep up.
             lease: seconds("OMA_LEASE_SECONDS", &self.lease_seconds, default::LEASE_SECONDS, 1.0..=DAY, faults),
-            max_attempts: attempts(&self.max_attempts, faults),
+            max_attempts: count("OMA_MAX_ATTEMPTS", &self.max_attempts, default::MAX_ATTEMPTS, 1..=1000, faults),
             run_timeout: seconds(
                 "OMA_RUN_TIMEOUT_SECONDS",
                 &self.run_timeout_seconds,
@@ -372,6 +378,14 @@ impl WorkerArgs {
             drain: seconds("OMA_DRAIN_SECONDS", &self.drain_seconds, default::DRAIN_SECONDS, 0.0..=DAY, faults),
             memory_limit_mib: memory_limit(self.memory_limit_mib.as_deref(), faults),
             reports: yes_or_no("OMA_REPORTS", &self.reports, default::REPORTS, faults),
+            // Each one is read before the run ends.
+            tracked_results: count(
+                "OMA_TRACKED_RESULTS",
+                &self.tracked_results,
+                default::TRACKED_RESULTS,
+                0..=1000,
+                faults,
+            ) as usize,
             string_paths: self.use_s3_string_paths.as_deref().is_some_and(|v| !v.is_empty()),
             http_addr: address(self.http_addr.as_deref(), faults),
         }
@@ -409,12 +423,12 @@ fn seconds(
     }
 }
 
-fn attempts(given: &str, faults: &mut Faults) -> u32 {
-    let text = if given.is_empty() { default::MAX_ATTEMPTS } else { given };
+fn count(setting: &'static str, given: &str, default: &str, accepted: RangeInclusive<u32>, faults: &mut Faults) -> u32 {
+    let text = if given.is_empty() { default } else { given };
     match text.parse() {
-        Ok(value @ 1..=1000) => value,
+        Ok(value) if accepted.contains(&value) => value,
         _ => {
-            faults.add("OMA_MAX_ATTEMPTS", text, "a whole number from 1 to 1000");
+            faults.add(setting, text, format!("a whole number from {} to {}", accepted.start(), accepted.end()));
             0
         }
     }
@@ -471,6 +485,7 @@ mod tests {
             drain: Duration::from_secs(25),
             memory_limit_mib: None,
             reports: false,
+            tracked_results: 0,
             string_paths: false,
             http_addr: None,
             backend: BackendSettings { choice: Choice::Auto, adapter: None },
@@ -488,6 +503,7 @@ mod tests {
             "--max-attempts=",
             "--memory-limit-mib=",
             "--reports=",
+            "--tracked-results=",
             "--backend=",
             "--log=",
             "--log-format=",
@@ -503,6 +519,7 @@ mod tests {
             "--max-attempts=0",
             "--backend=tpu",
             "--reports=maybe",
+            "--tracked-results=1001",
             "--log-format=xml",
         ];
         let text = check(&flags).unwrap_err().to_string();
@@ -512,6 +529,7 @@ mod tests {
             "OMA_MAX_ATTEMPTS is \"0\"",
             "tpu",
             "OMA_REPORTS is \"maybe\"",
+            "OMA_TRACKED_RESULTS is \"1001\"",
             "xml",
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");

@@ -142,6 +142,8 @@
 //! * **A line with next to no damping** (below 0.2 %) and the same shape as its neighbours is a machine, until shown
 //!   otherwise. Sinusoids are told as harmonics, not as modes; the kurtosis of a band is 1 for a sinusoid and 2 for what
 //!   noise drives ([`kurtosis`](crate::modal::kurtosis)).
+//! * **Last month.** A change of some standard deviations in one mode is weather or a change of the structure; in all modes at
+//!   once it is mostly weather ([`tracking`](crate::modal::tracking)).
 //!
 //! # Further
 //!

@@ -44,7 +44,7 @@ pub mod transitions;
 pub mod workspace;
 
 use crate::model::channel::Channel;
-use crate::model::run::StatusMessage;
+use crate::model::run::{RunType, StatusMessage};
 use async_trait::async_trait;
 use documents::{
     Analysis, AnalysisKey, Claimant, Holder, Id, Measure, Outcome, Own, Period, QueueDocument, Structure, Unsent,
@@ -285,6 +285,10 @@ pub trait Analyses: Send + Sync {
     /// Writes a result under `id`, over an older one of the same id; one of more than [`LARGEST_RESULT`] bytes is
     /// refused.
     async fn put_result(&self, structure_id: &Id, id: &Id, result: &Value) -> StoreResult<()>;
+
+    /// Results of this type of the structure's other analyses, the newest id first, at most `limit`, without
+    /// [`PLOTTED`](crate::model::result::PLOTTED).
+    async fn results_beside(&self, key: &AnalysisKey, run_type: RunType, limit: usize) -> StoreResult<Vec<Value>>;
 }
 
 /// What is known of structures, channels and raw files. Read only.

@@ -1,7 +1,7 @@
 //! `report`: the page of results that lie as JSON.
 
 use super::{Usage, write_export, write_output};
-use crate::model::result::AnalysisResult;
+use crate::model::result::{AnalysisResult, PLOTTED};
 use crate::report;
 use anyhow::Context;
 use serde_json::Value;
@@ -79,7 +79,7 @@ fn leave_out_objects(document: &mut Value) -> Vec<String> {
         }
     }
     let mut said = Vec::new();
-    for part in ["spectrum", "stabilization", "channel_quality", "channel_signals", "geometry"] {
+    for part in PLOTTED {
         if let Some(key) = key(&document[part]) {
             said.push(format!("{part} is left out: it lies in the object {key} of CACHE_BUCKET"));
             document[part] = Value::Null;

@@ -172,6 +172,7 @@ pub(super) async fn work(ground: Ground, settings: &Settings, options: WorkerOpt
     let execute = Execute::new(stores.clone(), names, &data_path, SPOOL_LIMIT, settings.string_paths)
         .with_memory_limit(settings.memory_limit_mib)
         .with_reports(settings.reports)
+        .with_tracking(settings.tracked_results)
         .with_backends(super::backends(&settings.backend)?);
     let shutdown = Shutdown::on_signals().context("the process cannot be told of signals")?;
     let queue = stores.queue.clone();

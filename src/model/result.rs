@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// Version of the document's layout.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// Parts of a result that only plots show; each may be absent.
+pub const PLOTTED: [&str; 5] = ["spectrum", "stabilization", "channel_quality", "channel_signals", "geometry"];
+
 /// One result, whatever the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AnalysisResult {

@@ -7,12 +7,14 @@ use super::spool::Spool;
 use super::work_folder::{self, WorkFolder};
 use super::{Compute, ComputedResult, Job, large_arrays};
 use crate::compute::select::Backends;
+use crate::modal::tracking;
 use crate::model::channel::Channel;
 use crate::model::control::{Cancelled, Control};
 use crate::model::geometry::Wireframe;
 use crate::model::parameters::{ParameterError, Parameters};
 use crate::model::record::RawFile;
 use crate::model::result::{AnalysisResult, StoredReport};
+use crate::model::run::RunType;
 use crate::pipeline::{self, Outcome, PipelineError, Request};
 use crate::report;
 use crate::stores::documents::{Id, Measure, Period, Structure, timestamp};
@@ -21,6 +23,7 @@ use crate::stores::{LARGEST_RESULT, ObjectInfo, StoreError, StoreResult, Stores}
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::future::Future;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -117,6 +120,7 @@ pub struct Execute {
     retry: Retry,
     memory_limit_mib: Option<u64>,
     reports: bool,
+    tracked_results: usize,
     backends: Arc<Backends>,
 }
 
@@ -138,6 +142,7 @@ impl Execute {
             retry,
             memory_limit_mib: None,
             reports: false,
+            tracked_results: 0,
             backends: Backends::cpu(),
         }
     }
@@ -150,6 +155,11 @@ impl Execute {
     /// The same, leaving a page beside each result where `reports` (`OMA_REPORTS`).
     pub fn with_reports(self, reports: bool) -> Execute {
         Execute { reports, ..self }
+    }
+
+    /// The same, tracking the modes over so many earlier results (`OMA_TRACKED_RESULTS`).
+    pub fn with_tracking(self, tracked_results: usize) -> Execute {
+        Execute { tracked_results, ..self }
     }
 
     /// The same on other backends than the CPU.
@@ -192,6 +202,9 @@ impl Execute {
         result.analysis_id = Some(job.key.analysis_id.to_string());
         result.cache_key = cache_key;
         result.provenance.warnings.extend(unread);
+        if self.tracked_results > 0 && job.run_type != RunType::Preprocessing {
+            unless_stopped(&control, self.track(&mut result, &job)).await?;
+        }
         if self.reports {
             result.report = Some(self.keep_report(&result, &job.key.structure_id, &control).await?);
         }
@@ -207,6 +220,31 @@ impl Execute {
         let mut document = serde_json::to_value(result).map_err(|error| ExecuteError::Encode(error.into()))?;
         self.keep_large_arrays(&mut document, &job.key.structure_id, &control).await?;
         Ok(ComputedResult { document })
+    }
+
+    /// Tells which mode of earlier results each mode is. A result that cannot be read is left out, with a warning.
+    async fn track(&self, result: &mut AnalysisResult, job: &Job) -> Result<(), ExecuteError> {
+        let read = || {
+            let (analyses, key) = (self.stores.analyses.clone(), job.key.clone());
+            let (run_type, limit) = (job.run_type, self.tracked_results);
+            async move { analyses.results_beside(&key, run_type, limit).await }
+        };
+        let documents = self.retry.call(mongodb("read earlier results"), read).await?;
+        let found = documents.len();
+        let mut earlier: Vec<AnalysisResult> =
+            documents.into_iter().filter_map(|document| serde_json::from_value(document).ok()).collect();
+        if earlier.len() < found {
+            let warning = format!(
+                "{} of {found} earlier results cannot be read, no mode is tracked over them",
+                found - earlier.len()
+            );
+            result.provenance.warnings.push(warning);
+        }
+        // The newest come first: of an analysis that was run again the last one counts.
+        let mut known = HashSet::new();
+        earlier.retain(|result| known.insert(result.analysis_id.clone()));
+        tracking::track(result, &earlier);
+        Ok(())
     }
 
     /// Puts the result's page beside it, before the document names it.

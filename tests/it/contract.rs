@@ -13,7 +13,7 @@ use crate::support::memory_stores::{Event, Memory};
 use async_trait::async_trait;
 use futures::StreamExt;
 use oma_worker::model::channel::Channel;
-use oma_worker::model::run::{Status, StatusMessage};
+use oma_worker::model::run::{RunType, Status, StatusMessage};
 use oma_worker::stores::documents::{
     AnalysisKey, Claimant, Date, Holder, Id, Outcome, Own, QueueDocument, RunError, Structure, Unsent,
 };
@@ -189,6 +189,7 @@ macro_rules! contract_suite {
                 progress_needs_queue_id_and_fence
                 a_missing_analysis_matches_nothing
                 a_result_is_replaced_under_its_id
+                results_beside_are_the_newest_of_the_other_analyses
                 a_result_of_more_than_16_mib_is_refused
             }
             others {

@@ -71,3 +71,31 @@ async fn a_run_that_needs_more_memory_than_it_may_ends_in_error() {
     assert_eq!(platform.read_analysis(small).await["status"], "DONE");
     platform.servers.remove().await;
 }
+
+#[tokio::test]
+async fn modes_are_tracked_over_so_many_results_of_other_analyses() {
+    let platform = Platform::with_samples(60_000).await;
+    let results = format!("modals_analysis_results_{}", platform.structure);
+    let settings = [("OMA_TRACKED_RESULTS", "2")];
+    // Three analyses one after the other; the last one twice, and once beside what nobody can read.
+    let mut told = Vec::new();
+    let analyses =
+        [platform.analysis(platform.structure, doc! {}).await, platform.analysis(platform.structure, doc! {}).await];
+    for analysis in [analyses[0], analyses[1], analyses[1]] {
+        platform.enqueue(analysis, "SSI").await;
+        let mut worker = platform.worker(&settings);
+        platform.queue_is_empty().await;
+        assert_eq!(worker.end().code(), Some(0));
+        let id = platform.read_analysis(analysis).await["results"]["SSI"].clone();
+        let documents = platform.servers.documents(&results).await;
+        let result = documents.into_iter().find(|result| result["_id"] == id).unwrap();
+        let modes = result["modes"].as_array().unwrap().clone();
+        assert!(!modes.is_empty());
+        let tracked = modes.iter().filter(|mode| mode["track"]["latest"]["analysis_id"] == analyses[0].to_string());
+        told.push((result["tracking"]["earlier"].clone(), tracked.count() == modes.len()));
+        platform.insert(&results, doc! {"type": "SSI", "analysis_id": "somebody", "modes": "none"}).await;
+    }
+    // The same record has the same modes; an own result is no earlier one.
+    assert_eq!(told, [(json!(0), false), (json!(1), true), (json!(0), false)]);
+    platform.servers.remove().await;
+}

@@ -1,6 +1,7 @@
 //! [`Analyses`] in SQLite.
 
 use super::Embedded;
+use crate::model::run::RunType;
 use crate::stores::documents::{Analysis, AnalysisKey, Holder, Id, Outcome};
 use crate::stores::{Analyses, Mark, StoreResult, check_result, transitions};
 use async_trait::async_trait;
@@ -59,5 +60,10 @@ impl Analyses for Embedded {
     async fn put_result(&self, structure_id: &Id, id: &Id, result: &Value) -> StoreResult<()> {
         check_result("store the result", result)?;
         self.database.put(&self.names.results_of(structure_id), id, result).await
+    }
+
+    async fn results_beside(&self, of: &AnalysisKey, run_type: RunType, limit: usize) -> StoreResult<Vec<Value>> {
+        let collection = self.names.results_of(&of.structure_id);
+        self.database.results_beside(&collection, &of.analysis_id, run_type.as_str(), limit).await
     }
 }

@@ -1,10 +1,11 @@
 //! Collections of JSON documents in one SQLite file.
 
+use crate::model::result::PLOTTED;
 use crate::stores::documents::Id;
 use crate::stores::{StoreError, StoreResult};
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Sqlite, Transaction};
 use std::path::Path;
 use std::time::Duration;
 
@@ -91,6 +92,33 @@ impl Database {
         let rows: Vec<(String, String)> =
             query.bind(collection.to_owned()).fetch_all(&self.pool).await.map_err(failed("read a collection"))?;
         rows.into_iter().map(|(id, body)| Ok((Id::from(id.as_str()), parse("read a collection", &body)?))).collect()
+    }
+
+    /// Documents of a type and of another analysis, descending by id, without [`PLOTTED`].
+    pub(in crate::stores) async fn results_beside(
+        &self,
+        collection: &str,
+        analysis_id: &Id,
+        run_type: &str,
+        limit: usize,
+    ) -> StoreResult<Vec<Value>> {
+        let doing = "read earlier results";
+        let without: Vec<String> = PLOTTED.iter().map(|part| format!("'$.{part}'")).collect();
+        let query = format!(
+            "SELECT json_remove(body, {}) FROM documents WHERE collection = ?1 AND body ->> '$.type' = ?2
+             AND body ->> '$.analysis_id' <> ?3 ORDER BY id DESC LIMIT ?4",
+            without.join(", ")
+        );
+        let query = sqlx::query_scalar(AssertSqlSafe(query));
+        let rows: Vec<String> = query
+            .bind(collection.to_owned())
+            .bind(run_type.to_owned())
+            .bind(analysis_id.as_str().to_owned())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed(doing))?;
+        rows.iter().map(|body| parse(doing, body)).collect()
     }
 
     /// The names of all collections that hold a document.

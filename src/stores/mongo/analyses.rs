@@ -3,11 +3,13 @@
 use super::expressions::{literal, object};
 use super::ids::{any_form, key, key_forms, reference};
 use super::{Mongo, failed, from_bson, to_bson};
+use crate::model::result::PLOTTED;
 use crate::model::run::{RunType, Status};
 use crate::stores::documents::{Analysis, AnalysisKey, Holder, Id, Outcome};
 use crate::stores::{Analyses, Mark, StoreError, StoreResult, check_result};
 use async_trait::async_trait;
 use bson::{Bson, Document, doc};
+use futures::TryStreamExt;
 use mongodb::Collection;
 use mongodb::error::{Error, ErrorKind};
 use serde_json::Value;
@@ -156,5 +158,16 @@ impl Analyses for Mongo {
         let collection: Collection<Document> = self.database.collection(&self.names.results_of(structure_id));
         let written = collection.replace_one(doc! {"_id": key(id)}, document).upsert(true).await;
         written.map(drop).map_err(failed(doing))
+    }
+
+    async fn results_beside(&self, of: &AnalysisKey, run_type: RunType, limit: usize) -> StoreResult<Vec<Value>> {
+        let failed = failed("read earlier results");
+        let others = doc! {"type": run_type.as_str(), "analysis_id": {"$nin": key_forms(&of.analysis_id)}};
+        let without: Document = PLOTTED.iter().map(|&part| (part.to_owned(), Bson::Int32(0))).collect();
+        let collection: Collection<Document> = self.database.collection(&self.names.results_of(&of.structure_id));
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found = collection.find(others).sort(doc! {"_id": -1}).limit(limit).projection(without).await;
+        let found: Vec<Document> = found.map_err(&failed)?.try_collect().await.map_err(&failed)?;
+        Ok(found.into_iter().map(|stored| from_bson(stored).1).collect())
     }
 }

@@ -165,6 +165,36 @@ pub(super) async fn a_result_is_replaced_under_its_id(bench: &impl Bench) {
     assert_eq!(bench.result(&id(0xb), &id(0xd)).await, None);
 }
 
+pub(super) async fn results_beside_are_the_newest_of_the_other_analyses(bench: &impl Bench) {
+    let analyses = bench.stores().analyses;
+    let key = |structure, analysis| AnalysisKey { structure_id: id(structure), analysis_id: id(analysis) };
+    let put = async |structure, number: u64, analysis, run_type: &str| {
+        let result = json!({
+            "type": run_type, "analysis_id": id(analysis).as_str(), "number": number, "modes": [{"frequency_hz": 1.5}],
+            "stabilization": {"order": [2]}, "geometry": null,
+        });
+        analyses.put_result(&id(structure), &id(number), &result).await.unwrap();
+    };
+    for (number, analysis) in [(3, 0x31), (1, 0x32), (2, 0x33), (4, 0x30)] {
+        put(0xa, number, analysis, "SSI").await;
+    }
+    put(0xa, 5, 0x34, "FDD").await;
+    put(0xb, 6, 0x35, "SSI").await;
+    // Somebody else's.
+    analyses.put_result(&id(0xa), &id(7), &json!({"kind": "SSI"})).await.unwrap();
+    let beside = async |structure, limit| analyses.results_beside(&key(structure, 0x30), RunType::Ssi, limit).await;
+    let numbers = async |structure, limit| {
+        let found = beside(structure, limit).await.unwrap();
+        found.iter().map(|result| result["number"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(0xa, 10).await, [3, 2, 1], "of other analyses, the newest first");
+    assert_eq!(numbers(0xa, 2).await, [3, 2]);
+    assert_eq!(numbers(0xc, 2).await, [0; 0]);
+    let newest = &beside(0xa, 1).await.unwrap()[0];
+    assert_eq!(newest["modes"], json!([{"frequency_hz": 1.5}]));
+    assert!(newest.get("stabilization").is_none() && newest.get("geometry").is_none(), "{newest}");
+}
+
 pub(super) async fn a_result_of_more_than_16_mib_is_refused(bench: &impl Bench) {
     let analyses = bench.stores().analyses;
     let put = async |length: usize| {

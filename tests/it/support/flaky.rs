@@ -4,7 +4,7 @@ use super::memory_stores::Memory;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use oma_worker::model::channel::Channel;
-use oma_worker::model::run::StatusMessage;
+use oma_worker::model::run::{RunType, StatusMessage};
 use oma_worker::stores::documents::{
     Analysis, AnalysisKey, Claimant, Holder, Id, Measure, Outcome, Own, Period, QueueDocument, Structure, Unsent,
 };
@@ -233,6 +233,9 @@ impl Analyses for Flaky {
     }
     async fn put_result(&self, structure_id: &Id, id: &Id, result: &Value) -> StoreResult<()> {
         self.pass(true, self.memory.put_result(structure_id, id, result)).await
+    }
+    async fn results_beside(&self, key: &AnalysisKey, run_type: RunType, limit: usize) -> StoreResult<Vec<Value>> {
+        self.pass(false, self.memory.results_beside(key, run_type, limit)).await
     }
 }
 

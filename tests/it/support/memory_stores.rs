@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt};
 use oma_worker::model::channel::Channel;
-use oma_worker::model::run::{Status, StatusMessage};
+use oma_worker::model::result::PLOTTED;
+use oma_worker::model::run::{RunType, Status, StatusMessage};
 use oma_worker::stores::documents::{
     Analysis, AnalysisKey, Claimant, Date, Holder, Id, Measure, Outcome, Own, Period, QueueDocument, Structure, Unsent,
     bson_size,
@@ -396,6 +397,20 @@ impl Analyses for Memory {
         }
         self.state().results.insert((structure_id.clone(), id.clone()), result.clone());
         Ok(())
+    }
+
+    async fn results_beside(&self, key: &AnalysisKey, run_type: RunType, limit: usize) -> StoreResult<Vec<Value>> {
+        let state = self.state();
+        let of_structure =
+            state.results.iter().rev().filter(|((structure_id, _), _)| *structure_id == key.structure_id);
+        let beside = of_structure
+            .map(|(_, result)| result.clone())
+            .filter(|result| result["type"] == run_type.as_str() && result["analysis_id"] != key.analysis_id.as_str());
+        let without_plots = |mut result: Value| {
+            PLOTTED.iter().for_each(|part| drop(result.as_object_mut().and_then(|fields| fields.remove(*part))));
+            result
+        };
+        Ok(beside.take(limit).map(without_plots).collect())
     }
 }
 
