@@ -10,6 +10,8 @@ pub mod file_format;
 
 pub mod parameters;
 
+pub mod criteria;
+
 pub mod modes;
 
 pub mod result;

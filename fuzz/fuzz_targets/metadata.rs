@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use oma_worker::modal::tracking;
 use oma_worker::model::parameters::Parameters;
 use oma_worker::model::result::AnalysisResult;
 use oma_worker::report;
@@ -24,8 +25,10 @@ fuzz_target!(|text: &str| {
     let analysis = Analysis { id: id(), body: value.clone() };
     let _ = (analysis.holder(), analysis.tenant_id(), analysis.user_id(), analysis.status());
 
-    // A result of any size and shape of arrays has a page, as far as it is one.
-    if let Ok(result) = serde_json::from_value::<AnalysisResult>(value) {
+    // A result of any size and shape of arrays has modes to track and a page, as far as it is one.
+    if let Ok(mut result) = serde_json::from_value::<AnalysisResult>(value) {
+        let earlier = [result.clone()];
+        tracking::track(&mut result, &earlier);
         let _ = report::page("any", &[], &[result]);
     }
 });

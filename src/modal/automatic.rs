@@ -178,6 +178,7 @@ pub fn identify<'a>(
             band_low_hz: parameters.band_low_hz.unwrap_or(0.0),
             band_high_hz: parameters.band_high_hz.unwrap_or(f64::INFINITY).min(top),
             deviations: parameters.uncertainty.unwrap_or(true),
+            criteria: parameters.criteria,
         };
         let range = (if deeper { lower_hz / LEVEL_OVERLAP } else { 0.0 }, upper_hz * LEVEL_OVERLAP);
         let task = LevelTask { record: level_record, parameters, references: &survey.references, weighting };

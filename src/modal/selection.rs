@@ -5,6 +5,7 @@
 
 use super::clustering::{average_linkage, medoid};
 use super::poles::{Order, Pole};
+use crate::model::criteria::Criteria;
 use std::f64::consts::PI;
 
 /// Damping ratios of structures lie below; the usual hard criterion (pyOMA2).
@@ -64,7 +65,7 @@ pub enum Verdict {
     DampingDeviation,
     /// Standard deviation unknown: the state matrix is defective.
     NoDeviation,
-    /// Phases scattered (only without standard deviations).
+    /// Phases scattered.
     Complexity,
     /// Too few poles of other orders agree.
     NoCluster,
@@ -111,6 +112,24 @@ pub struct Setting {
     pub band_high_hz: f64,
     /// Whether the poles carry standard deviations.
     pub deviations: bool,
+    /// What poles must keep to, where the rules do not say it.
+    pub criteria: Criteria,
+}
+
+/// The criteria with every rule filled in; what stays absent is not asked for.
+pub fn criteria_in_force(given: &Criteria, channels: usize, deviations: bool) -> Criteria {
+    let one_channel = channels == 1;
+    let by_rule = |given: Option<f64>, applies: bool, rule: f64| given.or(applies.then_some(rule));
+    let damping = if one_channel { DAMPING_LIMIT_ONE_CHANNEL } else { DAMPING_LIMIT };
+    let rho = if one_channel { CORE_RHO_ONE_CHANNEL } else { CORE_RHO };
+    Criteria {
+        damping_max: by_rule(given.damping_max, true, damping),
+        mpc_min: by_rule(given.mpc_min, !deviations, HARD_MPC),
+        mpd_max: by_rule(given.mpd_max, !deviations, HARD_MPD),
+        frequency_cov_max: given.frequency_cov_max,
+        rho_max: by_rule(given.rho_max, deviations, rho),
+        damping_cov_max: by_rule(given.damping_cov_max, deviations, CORE_DAMPING_DEVIATION),
+    }
 }
 
 /// A mode as a choice among poles; a pole is (index into the orders, index into the order's poles).
@@ -143,8 +162,10 @@ pub fn rho(pole: &Pole, duration_s: f64) -> Option<f64> {
 
 /// Chooses the modes among the poles of `orders`.
 pub fn select(orders: &[Order], setting: &Setting) -> Selection {
-    let mut verdicts: Vec<Vec<Verdict>> =
-        orders.iter().map(|o| o.poles.iter().map(|p| judge(p, setting)).collect()).collect();
+    let channels = orders.iter().flat_map(|order| &order.poles).next().map_or(0, |pole| pole.shape.len());
+    let criteria = criteria_in_force(&setting.criteria, channels, setting.deviations);
+    let judge = |pole: &Pole| judge(pole, setting, &criteria);
+    let mut verdicts: Vec<Vec<Verdict>> = orders.iter().map(|o| o.poles.iter().map(judge).collect()).collect();
     let core: Vec<(usize, usize)> = positions(orders).filter(|&(o, p)| verdicts[o][p] == Verdict::Stable).collect();
     let poles: Vec<&Pole> = core.iter().map(|&(o, p)| &orders[o].poles[p]).collect();
     let least = if setting.deviations { CORE_PART } else { HARD_CORE_PART };
@@ -182,28 +203,30 @@ fn positions(orders: &[Order]) -> impl Iterator<Item = (usize, usize)> + '_ {
     orders.iter().enumerate().flat_map(|(o, order)| (0..order.poles.len()).map(move |p| (o, p)))
 }
 
-/// The verdict on a pole alone; [`Verdict::Stable`] if it may be in a core.
-fn judge(pole: &Pole, setting: &Setting) -> Verdict {
-    let one_channel = pole.shape.len() == 1;
-    let damping_limit = if one_channel { DAMPING_LIMIT_ONE_CHANNEL } else { DAMPING_LIMIT };
+/// The verdict on a pole alone; [`Verdict::Stable`] if it may be in a core. NaN keeps to nothing.
+fn judge(pole: &Pole, setting: &Setting, criteria: &Criteria) -> Verdict {
+    let below = |value: f64, most: Option<f64>| most.is_none_or(|most| value < most);
     let top = (NYQUIST_PART * setting.sampling_rate_hz / 2.0).min(setting.band_high_hz);
-    if !(pole.damping_ratio > 0.0 && pole.damping_ratio < damping_limit) {
+    if !(pole.damping_ratio > 0.0 && below(pole.damping_ratio, criteria.damping_max)) {
         return Verdict::Damping;
     }
     if !(pole.frequency_hz < top && pole.frequency_hz >= setting.band_low_hz) {
         return Verdict::Band;
     }
+    let collinear = criteria.mpc_min.is_none_or(|least| pole.mpc >= least);
+    if !(collinear && criteria.mpd_max.is_none_or(|most| pole.mpd <= most)) {
+        return Verdict::Complexity;
+    }
     if !setting.deviations {
-        let collinear = pole.mpc >= HARD_MPC && pole.mpd <= HARD_MPD;
-        return if collinear { Verdict::Stable } else { Verdict::Complexity };
+        return Verdict::Stable;
     }
     let (Some(rho), Some(deviation)) = (rho(pole, setting.duration_s), pole.deviation) else {
         return Verdict::NoDeviation;
     };
-    let rho_limit = if one_channel { CORE_RHO_ONE_CHANNEL } else { CORE_RHO };
-    if !(rho < rho_limit) {
+    if !(below(rho, criteria.rho_max) && below(deviation.frequency_hz / pole.frequency_hz, criteria.frequency_cov_max))
+    {
         Verdict::FrequencyDeviation
-    } else if !(deviation.damping_ratio < CORE_DAMPING_DEVIATION * pole.damping_ratio) {
+    } else if !below(deviation.damping_ratio / pole.damping_ratio, criteria.damping_cov_max) {
         Verdict::DampingDeviation
     } else {
         Verdict::Stable

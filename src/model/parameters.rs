@@ -3,6 +3,7 @@
 //! Every parameter has a default; `null` and an absent name mean the same: by rule. Names of other packages are
 //! accepted as aliases. An unknown name is an error that says the nearest known one.
 
+use super::criteria::Criteria;
 use super::file_format::FileFormat;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -250,6 +251,8 @@ pub struct FddParameters {
     pub order_min: Option<usize>,
     /// Standard deviations of every pole (`plscf`); true by rule. Without them modes are selected by MPC and support.
     pub uncertainty: Option<bool>,
+    /// What poles must keep to (`plscf`).
+    pub criteria: Criteria,
 }
 
 /// What is done to the block Hankel matrix before its decomposition.
@@ -288,6 +291,8 @@ pub struct SsiParameters {
     pub blocks: Option<usize>,
     /// Add levels decimated by 4 for modes that are too low for the block rows; true by rule (automation §2).
     pub decimation_levels: Option<bool>,
+    /// What poles must keep to.
+    pub criteria: Criteria,
 }
 
 /// What subspace identification starts from.
@@ -356,6 +361,7 @@ const FDD: Names = &[
     ("order_max", &["ordmax"]),
     ("order_min", &["ordmin"]),
     ("uncertainty", &["calc_unc"]),
+    ("criteria", &["hc"]),
 ];
 
 const SSI: Names = &[
@@ -369,6 +375,7 @@ const SSI: Names = &[
     ("uncertainty", &["calc_unc"]),
     ("blocks", &["nb"]),
     ("decimation_levels", &[]),
+    ("criteria", &["hc"]),
 ];
 
 impl Parameters {
@@ -450,6 +457,8 @@ impl Parameters {
         at_least("ssi", "order_min", s.order_min, 1)?;
         at_least("ssi", "blocks", s.blocks, 4)?;
         order_range("ssi", s.order_min, s.order_max)?;
+        keeps_to("fdd", &f.criteria)?;
+        keeps_to("ssi", &s.criteria)?;
         band("ssi", s.band_low_hz, s.band_high_hz)
     }
 }
@@ -466,6 +475,16 @@ fn at_least(part: &'static str, name: &'static str, value: Option<usize>, least:
     match value {
         Some(v) if v < least => Err(range(part, name, v.to_string(), &format!("at least {least}"))),
         _ => Ok(()),
+    }
+}
+
+fn keeps_to(part: &'static str, criteria: &Criteria) -> Result<(), ParameterError> {
+    match criteria.fault() {
+        Some((name, value, f64::MAX)) => Err(range(part, name, value.to_string(), "above 0")),
+        Some((name, value, most)) => {
+            Err(range(part, name, value.to_string(), &format!("above 0 and at most {most:.4}")))
+        }
+        None => Ok(()),
     }
 }
 

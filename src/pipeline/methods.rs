@@ -7,7 +7,7 @@ use crate::modal::bell::Bell;
 use crate::modal::confidence::{self, Evidence};
 use crate::modal::efdd::{self, ModalFilter};
 use crate::modal::fdd::{self, Peak, PeakSetting};
-use crate::modal::{ModalError, kurtosis, spectrum};
+use crate::modal::{ModalError, kurtosis, selection, spectrum};
 use crate::model::control::Control;
 use crate::model::modes::{Mode, Shape};
 use crate::model::parameters::{FddParameters, SsiParameters};
@@ -139,11 +139,13 @@ pub(super) fn ssi(
 
 fn effective(parameters: &SsiParameters, found: &Identified, info: &RecordInfo) -> serde_json::Value {
     let names: Vec<_> = found.references.iter().map(|&row| info.channels[row].name.as_str()).collect();
+    let uncertainty = parameters.uncertainty.unwrap_or(true);
     json!({
         "method": parameters.drive().method(),
         "weighting": found.weighting,
         "reference_channels": names,
-        "uncertainty": parameters.uncertainty.unwrap_or(true),
+        "uncertainty": uncertainty,
+        "criteria": selection::criteria_in_force(&parameters.criteria, info.channels.len(), uncertainty),
         "decimation_levels": parameters.decimation_levels.unwrap_or(true) && parameters.block_rows.is_none(),
         "band_low_hz": parameters.band_low_hz,
         "band_high_hz": parameters.band_high_hz,

@@ -81,6 +81,7 @@ pub(super) fn plscf(
         band_low_hz: parameters.band_low_hz.unwrap_or(0.0),
         band_high_hz: parameters.band_high_hz.unwrap_or(f64::INFINITY),
         deviations: uncertainty,
+        criteria: parameters.criteria,
     };
     let selection = selection::select(&found, &setting);
     let mut table = Stabilization::default();
@@ -99,6 +100,7 @@ pub(super) fn plscf(
         "order_max": order_max,
         "uncertainty": uncertainty,
         "blocks": blocks,
+        "criteria": selection::criteria_in_force(&parameters.criteria, channels, uncertainty),
         "reference_channels": references.iter().map(|&row| info.channels[row].name.as_str()).collect::<Vec<_>>(),
     });
     let mode = |selected: &Selected| {

@@ -8,10 +8,11 @@ use oma_worker::modal::automatic::{self, Decimate, Identified};
 use oma_worker::modal::indicators::mac;
 use oma_worker::modal::{ModalError, fdd, spectrum};
 use oma_worker::model::control::Control;
-use oma_worker::model::parameters::SsiParameters;
+use oma_worker::model::parameters::{Parameters, SsiParameters};
 use oma_worker::model::record::{MemoryRecord, Record};
 use oma_worker::preprocess;
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
+use serde_json::{Value, json};
 
 pub(crate) fn identify(record: &MemoryRecord, parameters: &SsiParameters) -> Identified {
     identify_on(record, parameters, &Cpu)
@@ -160,4 +161,57 @@ fn without_standard_deviations_the_chain_has_its_modes_too() {
         assert!(modes.iter().any(|mode| near(mode.frequency_hz)), "{} Hz", exact.frequency_hz);
     }
     assert!(modes.iter().all(|mode| mode.frequency_std_hz.is_none()));
+}
+
+/// Verdict of every pole of a chain of five under these criteria.
+fn verdicts(criteria: Value, uncertainty: bool) -> Vec<String> {
+    let chain = ShearChain { dofs: 5, top_frequency_hz: 20.0, damping: Damping::Uniform(0.01) };
+    let measurement =
+        Measurement { dofs: (0..5).collect(), sampling_rate_hz: 100.0, samples: 30_000, noise: 0.05, seed: 4 };
+    let ssi = json!({"criteria": criteria, "uncertainty": uncertainty});
+    let parameters = Parameters::from_parts(&Value::Null, &Value::Null, &ssi).unwrap();
+    let found = identify(&MemoryRecord::new(100.0, chain.record(&measurement)), &parameters.ssi);
+    found.stabilization.verdict
+}
+
+#[test]
+fn each_criterion_refuses_poles_by_its_own_verdict() {
+    for uncertainty in [true, false] {
+        let by_rule = verdicts(json!({}), uncertainty);
+        assert!(by_rule.iter().any(|verdict| verdict == "stable"));
+        // pyOMA2's names, and limits that no pole keeps to; the rest of the rules goes on.
+        let all = [
+            ("damping_max", 1e-9, "damping"),
+            ("xi_max", 1e-9, "damping"),
+            ("mpc_min", 1.0, "complexity"),
+            ("mpd_lim", 1e-12, "complexity"),
+            ("CoV_max", 1e-12, "frequency_deviation"),
+            ("rho_max", 1e-9, "frequency_deviation"),
+            ("damping_cov_max", 1e-9, "damping_deviation"),
+        ];
+        for (name, limit, expected) in all {
+            let refused = verdicts(json!({ name: limit }), uncertainty);
+            if !uncertainty && expected.ends_with("deviation") {
+                assert_eq!(refused, by_rule, "{name}: nothing is known to keep to it");
+                continue;
+            }
+            assert!(!refused.iter().any(|verdict| verdict == "stable"), "{name}");
+            assert!(by_rule.iter().zip(&refused).all(|(rule, own)| rule != "stable" || own == expected), "{name}");
+        }
+        // A limit that every pole keeps to changes nothing.
+        assert_eq!(verdicts(json!({"damping_max": 0.2, "frequency_cov_max": 1e9}), uncertainty), by_rule);
+    }
+}
+
+#[test]
+fn a_criterion_that_makes_no_sense_is_named_with_its_limit() {
+    let error = |criteria: Value| {
+        let ssi = json!({ "hc": criteria });
+        Parameters::from_parts(&Value::Null, &Value::Null, &ssi).unwrap_err().to_string()
+    };
+    let too_far = error(json!({"mpc_min": 1.5}));
+    assert!(too_far.contains("criteria.mpc_min is 1.5") && too_far.contains("at most 1"), "{too_far}");
+    assert!(error(json!({"rho_max": -1.0})).contains("criteria.rho_max is -1, must be above 0"));
+    let unknown = error(json!({"xi": 0.1}));
+    assert!(unknown.contains("xi") && unknown.contains("damping_max"), "{unknown}");
 }

@@ -11,6 +11,7 @@ use oma_worker::modal::poles::Pole;
 use oma_worker::modal::selection::{self, Setting};
 use oma_worker::modal::ssi;
 use oma_worker::model::control::Control;
+use oma_worker::model::criteria::Criteria;
 use oma_worker::model::parameters::Parameters;
 use oma_worker::model::record::{MemoryRecord, RawFile, Record};
 use oma_worker::model::run::RunType;
@@ -149,6 +150,7 @@ fn modes(record: &dyn Record, lags: usize) -> Vec<Pole> {
     let orders: Vec<usize> = (10..=30).collect();
     let found = equations.orders(&orders, info.sampling_rate_hz, &Control::none()).unwrap();
     let setting = Setting {
+        criteria: Criteria::default(),
         sampling_rate_hz: info.sampling_rate_hz,
         duration_s: info.duration_s(),
         band_low_hz: 0.0,
