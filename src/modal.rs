@@ -44,6 +44,8 @@ pub mod confidence;
 
 pub mod tracking;
 
+pub mod validation;
+
 use crate::compute::{ComputeError, Place};
 use crate::model::control::{Cancelled, Control, MemoryExceeded};
 use crate::model::record::{Block, ReadError, Record};

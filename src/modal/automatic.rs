@@ -14,13 +14,15 @@ use super::poles::{Order, Pole};
 use super::selection::{self, Selected, Selection, Setting, Verdict};
 use super::ssi::{self, Subspace};
 use super::uncertainty::Derivatives;
+use super::validation::{self, Measured};
 use super::{hankel, harmonics, indicators};
 use crate::compute::{Backend, LagProducts};
 use crate::model::control::Control;
 use crate::model::modes::Mode;
 use crate::model::parameters::{SsiParameters, Weighting};
 use crate::model::record::Record;
-use crate::model::result::{Harmonic, SpectrumSummary, Stabilization};
+use crate::model::result::{Harmonic, SpectrumSummary, Stabilization, Validation};
+use nalgebra::DMatrix;
 
 /// Makes the record with every `factor`-th sample, behind an anti-alias filter.
 pub type Decimate<'a> = dyn Fn(&'a dyn Record, usize) -> Result<Box<dyn Record + 'a>, ModalError> + 'a;
@@ -86,6 +88,8 @@ pub struct Identified {
     pub modes: Vec<Mode>,
     /// Sinusoids of all levels, ascending in frequency.
     pub harmonics: Vec<Harmonic>,
+    /// How well the modes reproduce the record, on the first level.
+    pub validation: Option<Validation>,
     /// Every pole of every level.
     pub stabilization: Stabilization,
     /// The largest singular value of the spectra behind the rules.
@@ -124,6 +128,8 @@ struct Level {
     selection: Selection,
     modes: Vec<Mode>,
     harmonics: Vec<Harmonic>,
+    /// Correlations with the references.
+    correlations: Vec<DMatrix<f64>>,
 }
 
 /// Identifies the modes of a record.
@@ -202,12 +208,24 @@ pub fn identify<'a>(
         }
     }
     let stabilization = stabilization(&levels);
+    let measured = Measured {
+        correlations: &levels[0].correlations,
+        sampling_rate_hz: levels[0].sampling_rate_hz,
+        references: &survey.references,
+        autospectra: &survey.autospectra,
+        segment_length: survey.segment_length,
+        spectra_rate_hz: fs,
+        averages: survey.averages,
+    };
+    let names: Vec<String> = info.channels.iter().map(|channel| channel.name.clone()).collect();
+    let validation = validation::validate(&modes, &measured, &names);
     let mut harmonics: Vec<Harmonic> = levels.iter().flat_map(|level| level.harmonics.iter().cloned()).collect();
     harmonics.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
     let reports = levels.into_iter().map(|level| level.report).collect();
     Ok(Identified {
         modes,
         harmonics,
+        validation,
         stabilization,
         spectrum: survey.spectrum,
         levels: reports,
@@ -315,7 +333,15 @@ impl LevelTask<'_> {
                 selected.members.iter().for_each(|&(o, p)| selection.verdicts[o][p] = Verdict::Shape);
             }
         }
-        Ok(Level { sampling_rate_hz: setting.sampling_rate_hz, report, orders: found, selection, modes, harmonics })
+        Ok(Level {
+            sampling_rate_hz: setting.sampling_rate_hz,
+            report,
+            orders: found,
+            selection,
+            modes,
+            harmonics,
+            correlations: measured,
+        })
     }
 
     /// `in_blocks`: kept by blocks of the record, for what depends on their scatter.

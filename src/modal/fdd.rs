@@ -67,7 +67,7 @@ pub fn peaks(spectra: &SpectralMatrices, setting: &PeakSetting, control: &Contro
             Ok(values[0].max(f64::MIN_POSITIVE).ln())
         })
         .collect::<Result<_, _>>()?;
-    let averages = spectra.segments as f64 * (2.0 * INDEPENDENT * (1.0 - setting.overlap)).min(1.0);
+    let averages = independent_averages(spectra.segments, setting.overlap);
     let least = setting.prominence * (2.0 / averages).sqrt();
     // The mean of each segment is removed, and the Hann window spreads that over the first lines.
     let first = 2.max((setting.band_hz.0 / spectra.line_hz).ceil() as usize);
@@ -97,6 +97,11 @@ pub fn peaks(spectra: &SpectralMatrices, setting: &PeakSetting, control: &Contro
     };
     let found: Vec<Option<Peak>> = candidates.par_iter().map(peak).collect::<Result<_, _>>()?;
     Ok(found.into_iter().flatten().collect())
+}
+
+/// How many independent averages overlapped segments are worth.
+pub(super) fn independent_averages(segments: usize, overlap: f64) -> f64 {
+    segments as f64 * (2.0 * INDEPENDENT * (1.0 - overlap)).min(1.0)
 }
 
 /// Spectra of the channels scaled to unit variance, so that a channel's unit does not decide what is a peak.

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// Parts of a result that only plots show; each may be absent.
-pub const PLOTTED: [&str; 5] = ["spectrum", "stabilization", "channel_quality", "channel_signals", "geometry"];
+pub const PLOTTED: [&str; 6] =
+    ["spectrum", "stabilization", "validation", "channel_quality", "channel_signals", "geometry"];
 
 /// One result, whatever the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +50,9 @@ pub struct AnalysisResult {
     /// Sinusoids of machines among the poles, ascending in frequency (SSI with standard deviations).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub harmonics: Vec<Harmonic>,
+    /// How well the modes reproduce the record (SSI).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
     /// How the modes stand to those of earlier results, where some were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking: Option<Tracking>,
@@ -234,6 +238,44 @@ pub struct Stabilization {
     pub mac: Vec<Option<f64>>,
     /// `stable`: in the cluster of a mode; otherwise the rule that rejected the pole.
     pub verdict: Vec<String>,
+}
+
+/// How well the modes reproduce the record (SSI): correlations and spectra synthesised from them, beside the measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Lags that are compared, from 1 on.
+    pub lags: usize,
+    /// What the scatter of the measured spectra alone leaves of [`ChannelFit::spectrum_error_db`], dB.
+    pub scatter_db: f64,
+    /// One entry a channel.
+    pub channels: Vec<ChannelFit>,
+    /// The spectra.
+    pub synthesis: Synthesis,
+}
+
+/// How well the modes reproduce one channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChannelFit {
+    /// Its name.
+    pub channel: String,
+    /// Part of its squared correlations with the references that the modes explain, at most 1; below 0 they make it worse.
+    pub correlation_fit: f64,
+    /// Root mean square distance of its autospectrum from the modes', between the lowest mode and the highest, dB; of
+    /// reference channels only.
+    pub spectrum_error_db: Option<f64>,
+}
+
+/// Autospectra of the reference channels, one-sided, unit²/Hz, one array a channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Synthesis {
+    /// The lines.
+    pub frequency_hz: Axis,
+    /// The reference channels.
+    pub channels: Vec<String>,
+    /// Welch's estimate.
+    pub measured: Vec<Vec<f32>>,
+    /// Its expectation by the modes, above a floor for the noise.
+    pub synthesised: Vec<Vec<f32>>,
 }
 
 /// A sinusoid in the record: a machine, not the structure.

@@ -128,6 +128,7 @@ pub(super) fn ssi(
     result.provenance.warnings.extend(found.warnings);
     result.modes = found.modes;
     result.harmonics = found.harmonics;
+    result.validation = found.validation;
     if result.modes.is_empty() {
         let poles = found.stabilization.order.len();
         result.no_modes_reason = Some(format!("none of {poles} poles is stable; each pole says why"));

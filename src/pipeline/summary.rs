@@ -41,6 +41,7 @@ pub(super) fn of_record(request: &Request, record: &Description) -> AnalysisResu
         modes: Vec::new(),
         no_modes_reason: None,
         harmonics: Vec::new(),
+        validation: None,
         tracking: None,
         spectrum: None,
         stabilization: None,

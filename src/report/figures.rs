@@ -56,8 +56,8 @@ pub(super) fn verdict_counts(poles: &Stabilization) -> Vec<(&str, usize)> {
 
 /// Levels of one curve in dB; of more lines than are shown the largest of each group, so that peaks stay. With the
 /// distance of two values in lines.
-fn levels(values: &[f64]) -> (Vec<Value>, usize) {
-    let group = values.len().div_ceil(CURVE_POINTS).max(1);
+fn levels(values: &[f64], most: usize) -> (Vec<Value>, usize) {
+    let group = values.len().div_ceil(most).max(1);
     let level = |chunk: &[f64]| {
         let level = 10.0 * chunk.iter().copied().fold(0.0, f64::max).log10();
         // Hundredths of a dB are more than any screen shows.
@@ -66,8 +66,8 @@ fn levels(values: &[f64]) -> (Vec<Value>, usize) {
     (values.chunks(group).map(level).collect(), group)
 }
 
-fn curve(spectrum: &SpectrumSummary, which: usize) -> Value {
-    let (y, group) = levels(&spectrum.singular_values[which]);
+fn curve(spectrum: &SpectrumSummary, which: usize, points: usize) -> Value {
+    let (y, group) = levels(&spectrum.singular_values[which], points);
     let axis = spectrum.frequency_hz;
     json!({"type": "scatter", "mode": "lines", "x0": axis.start, "dx": axis.step * group as f64, "y": y})
 }
@@ -108,7 +108,7 @@ pub(super) fn spectrum(result: &AnalysisResult) -> Option<Figure> {
     let axis = spectrum.frequency_hz;
     let mut data: Vec<Value> = (0..spectrum.singular_values.len())
         .map(|which| {
-            let mut trace = curve(spectrum, which);
+            let mut trace = curve(spectrum, which, CURVE_POINTS);
             trace["name"] = json!(format!("singular value {}", which + 1));
             trace["line"] = json!({"width": if which == 0 { 1.6 } else { 1.0 }});
             trace["hovertemplate"] = json!("%{x:.4f} Hz, %{y:.2f} dB");
@@ -147,6 +147,53 @@ pub(super) fn spectrum(result: &AnalysisResult) -> Option<Figure> {
     })
 }
 
+/// Points of the spectrum behind the poles: something to look at, not to read from.
+const BEHIND_POINTS: usize = 1025;
+
+/// Points of one measured autospectrum, and of all that a page has room for; the other channels are in the result.
+const AUTOSPECTRUM_POINTS: usize = 1025;
+const AUTOSPECTRA_POINTS: usize = 4 * AUTOSPECTRUM_POINTS;
+
+/// Autospectra of the reference channels beside what the modes make of them; all but the first wait in the legend.
+pub(super) fn synthesis(result: &AnalysisResult) -> Option<Figure> {
+    let synthesis = &result.validation.as_ref()?.synthesis;
+    let axis = synthesis.frequency_hz;
+    let shown = (AUTOSPECTRA_POINTS / axis.count.clamp(1, AUTOSPECTRUM_POINTS)).min(synthesis.channels.len());
+    let trace = |lines: &[f32], k: usize, name: &str, line: Value| {
+        let visible = if k == 0 { json!(true) } else { json!("legendonly") };
+        let (y, group) = levels(&lines.iter().map(|&value| f64::from(value)).collect::<Vec<_>>(), AUTOSPECTRUM_POINTS);
+        json!({
+            "type": "scatter", "mode": "lines", "x0": axis.start, "dx": axis.step * group as f64, "y": y,
+            "name": format!("{}, {name}", plain(&synthesis.channels[k])), "line": line, "visible": visible,
+            "legendgroup": k.to_string(), "hovertemplate": "%{x:.4f} Hz, %{y:.2f} dB",
+        })
+    };
+    let both = synthesis.measured.iter().zip(&synthesis.synthesised).take(shown).enumerate();
+    let data: Vec<Value> = both
+        .flat_map(|(k, (measured, synthesised))| {
+            [
+                trace(measured, k, "measured", json!({"width": 1, "color": "#8a8a8a"})),
+                trace(synthesised, k, "by the modes", json!({"width": 1.6, "color": "#0072b2"})),
+            ]
+        })
+        .collect();
+    (!data.is_empty()).then(|| Figure {
+        title: "Spectra by the modes",
+        description: format!(
+            "Autospectra of {} of {} reference channels and what the modes make of them, in decibels; a click in the legend \
+             shows another channel",
+            data.len() / 2,
+            synthesis.channels.len()
+        ),
+        plot: json!({"data": data, "layout": {
+            "xaxis": {"title": {"text": "frequency, Hz"}, "range": [axis.start, axis.at(axis.count.saturating_sub(1))]},
+            "yaxis": {"title": {"text": "dB re 1 unit²/Hz"}},
+            "shapes": mode_lines(&result.modes), "hovermode": "closest",
+            "legend": {"orientation": "h", "y": -0.2, "yanchor": "top"},
+        }}),
+    })
+}
+
 /// Every pole, order over frequency, coloured by its verdict, with the spectrum behind.
 pub(super) fn stabilization(result: &AnalysisResult) -> Option<Figure> {
     let poles = result.stabilization.as_ref()?;
@@ -157,7 +204,7 @@ pub(super) fn stabilization(result: &AnalysisResult) -> Option<Figure> {
     let mut data = Vec::new();
     let spectrum = result.spectrum.as_ref().filter(|spectrum| !spectrum.singular_values.is_empty());
     if let Some(spectrum) = spectrum {
-        let mut trace = curve(spectrum, 0);
+        let mut trace = curve(spectrum, 0, BEHIND_POINTS);
         trace["name"] = json!("spectrum");
         trace["yaxis"] = json!("y2");
         trace["line"] = json!({"width": 1, "color": "#8a8a8a"});

@@ -5,7 +5,9 @@ use super::table::{MODE_COLUMNS, mode_row, summary};
 use super::tracking;
 use super::wireframe::View;
 use crate::model::modes::{Doubt, Mode};
-use crate::model::result::{AnalysisResult, ChannelQuality, Harmonic, Provenance, Stabilization};
+use crate::model::result::{
+    AnalysisResult, ChannelFit, ChannelQuality, Harmonic, Provenance, Stabilization, Validation,
+};
 use crate::model::tracking::Tracking;
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
@@ -60,6 +62,8 @@ pub(super) fn of(result: &AnalysisResult, told: &[String], plots: &mut Plots) ->
         @if let Some(figure) = figures::stabilization(result) { (plots.figure(figure)) }
         @if let Some(poles) = &result.stabilization { (verdicts(poles)) }
         @if let Some(figure) = figures::mac_matrix(result, result) { (plots.figure(figure)) }
+        @if let Some(figure) = figures::synthesis(result) { (plots.figure(figure)) }
+        @if let Some(validation) = &result.validation { (fits(validation)) }
         @if let Some(channels) = &result.channel_quality { (quality(result, channels, plots)) }
         (details("Effective parameters", html! { pre { (pretty(&result.parameters)) } }))
         (details("Provenance", provenance(result, &result.provenance)))
@@ -185,6 +189,23 @@ fn harmonics(result: &AnalysisResult) -> Markup {
         h3 { "Harmonics of machines" }
         p { "Sinusoids, none of them a mode: far sharper than anything that noise drives. Kurtosis is 1 for a sinusoid alone, 2 for noise." }
         (table(["f, Hz", "± std", "support", "strongest in", "kurtosis", "± std"].into_iter(), &rows))
+    }
+}
+
+/// How well the modes reproduce each channel.
+fn fits(validation: &Validation) -> Markup {
+    let row = |fit: &ChannelFit| {
+        let error = fit.spectrum_error_db.map_or("–".into(), |error| format!("{error:.2}"));
+        vec![fit.channel.clone(), format!("{:.1}", 100.0 * fit.correlation_fit), error]
+    };
+    let rows: Vec<Vec<String>> = validation.channels.iter().map(row).collect();
+    html! {
+        p {
+            "Correlations over " (validation.lags) " lags and spectra, made of the modes alone, beside the measured ones. The scatter of "
+            "the measured spectra leaves " (format!("{:.2}", validation.scatter_db)) " dB. Drift, machines and coloured excitation are not "
+            "the modes' to explain."
+        }
+        (table(["channel", "correlations explained, %", "spectrum, dB off"].into_iter(), &rows))
     }
 }
 

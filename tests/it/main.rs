@@ -47,5 +47,6 @@ mod throughput; // many small runs, and a long queue
 mod tracking; // modes beside those of earlier results
 mod transfers; // large objects, and answers that break
 mod uncertainty; // derivatives against central differences
+mod validation; // what the modes make of the record
 mod variables; // what no other test depends on does what it says
 mod wire; // documents of earlier versions

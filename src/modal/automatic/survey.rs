@@ -15,6 +15,9 @@ type C64 = Complex<f64>;
 /// Channels that all serve as reference; above, this many are chosen (automation §1.1).
 pub(super) const REFERENCES: usize = 20;
 
+/// Overlap of the Welch segments.
+const OVERLAP: f64 = 0.5;
+
 /// What the spectrum says before any subspace is formed.
 pub(super) struct Survey {
     /// Lowest peak, for block rows by rule.
@@ -22,6 +25,10 @@ pub(super) struct Survey {
     pub(super) highest_hz: f64,
     pub(super) references: Vec<usize>,
     pub(super) spectrum: SpectrumSummary,
+    /// One-sided, of each reference.
+    pub(super) autospectra: Vec<Vec<f64>>,
+    pub(super) segment_length: usize,
+    pub(super) averages: f64,
     pub(super) warnings: Vec<String>,
 }
 
@@ -36,12 +43,12 @@ impl Survey {
         let info = record.info();
         let mut warnings = Vec::new();
         let segment_length = spectrum::segment_length_by_rule(info);
-        let spectra = spectrum::spectral_matrices(record, segment_length, 0.5, backend, control)?;
+        let spectra = spectrum::spectral_matrices(record, segment_length, OVERLAP, backend, control)?;
         let nyquist = info.sampling_rate_hz / 2.0;
         let first = spectrum::singular_values(&spectra, 1, control)?.remove(0);
         let mut lowest = None;
         if parameters.block_rows.is_none() {
-            let setting = PeakSetting { band_hz: (0.0, nyquist), overlap: 0.5, prominence: fdd::PROMINENCE };
+            let setting = PeakSetting { band_hz: (0.0, nyquist), overlap: OVERLAP, prominence: fdd::PROMINENCE };
             let peaks = fdd::peaks(&spectra, &setting, control)?;
             lowest = peaks.iter().map(|p| p.frequency_hz).find(|f| *f >= parameters.band_low_hz.unwrap_or(0.0));
             if lowest.is_none() {
@@ -58,7 +65,11 @@ impl Survey {
                 choose_references(&spectra.matrices, REFERENCES)
             }
         };
+        let autospectrum = |&row: &usize| spectra.matrices.iter().map(|g| g[(row, row)].re).collect();
         Ok(Survey {
+            autospectra: references.iter().map(autospectrum).collect(),
+            segment_length,
+            averages: fdd::independent_averages(spectra.segments, OVERLAP),
             lowest_hz: lowest.unwrap_or(nyquist / FEWEST_BLOCK_ROWS as f64),
             highest_hz: fdd::highest_signal_hz(&first, spectra.line_hz),
             references,
