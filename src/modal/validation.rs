@@ -3,12 +3,13 @@
 //! With poles λ_j and shapes φ_j as they were found, the correlations with the reference channels are
 //! R(m) = Σ_j 2 Re(φ_j μ_jᵐ g_jᵀ), μ_j = exp(λ_j Δt), for lags m ≥ 1, where white noise of the sensors has no part. Only
 //! the participations g_j are free, by least squares over all channels and lags: a wrong pole or shape leaves a remainder
-//! that they cannot take away. The spectrum of a reference channel is the exact expectation of the Welch estimate
+//! that they cannot take away. What drifts is the greater part of many records and no business of the modes: within the
+//! few seconds of the lags it is a parabola, which is taken off both sides. The spectrum of a reference channel is the exact expectation of the Welch estimate
 //! (automation §3) of the correlation so made, above a floor for the noise.
 
 use crate::model::modes::Mode;
 use crate::model::result::{Axis, ChannelFit, Synthesis, Validation};
-use nalgebra::{Complex, DMatrix};
+use nalgebra::{Complex, DMatrix, DMatrixViewMut};
 use realfft::RealFftPlanner;
 use std::f64::consts::{LN_10, PI};
 
@@ -119,9 +120,14 @@ fn participations(modes: &[Mode], poles: &[C64], measured: &Measured<'_>) -> Opt
             power *= step;
         }
     }
-    let target = DMatrix::from_fn(channels * lags, references, |row, c| {
+    let mut target = DMatrix::from_fn(channels * lags, references, |row, c| {
         weights[row / lags] * scale(c) * measured.correlations[row % lags + 1][(row / lags, c)]
     });
+    let drift = drift(lags);
+    for i in 0..channels {
+        take_off(&drift, &mut design.rows_mut(i * lags, lags));
+        take_off(&drift, &mut target.rows_mut(i * lags, lags));
+    }
     let norms: Vec<f64> = design.column_iter().map(|column| column.norm().max(f64::MIN_POSITIVE)).collect();
     design.column_iter_mut().zip(&norms).for_each(|(mut column, norm)| column /= *norm);
     let mut normal = oma_linalg::multiply_transposed(&design, &design);
@@ -137,6 +143,19 @@ fn participations(modes: &[Mode], poles: &[C64], measured: &Measured<'_>) -> Opt
         C64::new(solved[(2 * j, c)] / norms[2 * j], solved[(2 * j + 1, c)] / norms[2 * j + 1]) / scale(c)
     };
     Some((DMatrix::from_fn(modes.len(), references, participation), (0..channels).map(fit).collect()))
+}
+
+/// Orthonormal parabolas over so many lags; none where there are too few for a parabola to leave anything.
+fn drift(lags: usize) -> DMatrix<f64> {
+    const TERMS: usize = 3;
+    let terms = if lags > 2 * TERMS { TERMS } else { 0 };
+    let centred = |m: usize| 2.0 * (m as f64 + 0.5) / lags as f64 - 1.0;
+    DMatrix::from_fn(lags, terms, |m, power| centred(m).powi(power as i32)).qr().q()
+}
+
+fn take_off(drift: &DMatrix<f64>, of: &mut DMatrixViewMut<'_, f64>) {
+    let parts = drift.tr_mul(of);
+    of.gemm(-1.0, drift, &parts, 1.0);
 }
 
 /// First and last line at which spectra are compared.

@@ -258,7 +258,8 @@ pub struct Validation {
 pub struct ChannelFit {
     /// Its name.
     pub channel: String,
-    /// Part of its squared correlations with the references that the modes explain, at most 1; below 0 they make it worse.
+    /// Part of its squared correlations with the references, less a parabola over the lags, that the modes explain; at most
+    /// 1, below 0 they make it worse.
     pub correlation_fit: f64,
     /// Root mean square distance of its autospectrum from the modes', between the lowest mode and the highest, dB; of
     /// reference channels only.
