@@ -19,9 +19,9 @@ type C64 = Complex<f64>;
 const RIDGE: f64 = 1e-12;
 
 /// The band in which spectra are compared goes from this part of the lowest mode's frequency …
-const BELOW: f64 = 0.8;
-/// … to this multiple of the highest one's: what drifts below is no business of the modes.
-const ABOVE: f64 = 1.2;
+const BELOW: f64 = 0.95;
+/// … to this multiple of the highest one's: what drifts below, and filters take away above, is no business of the modes.
+const ABOVE: f64 = 1.05;
 
 /// The mean of each segment is removed, and the Hann window spreads that over the first lines.
 const FIRST_LINE: usize = 2;

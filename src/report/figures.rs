@@ -189,7 +189,7 @@ pub(super) fn synthesis(result: &AnalysisResult) -> Option<Figure> {
             "xaxis": {"title": {"text": "frequency, Hz"}, "range": [axis.start, axis.at(axis.count.saturating_sub(1))]},
             "yaxis": {"title": {"text": "dB re 1 unit²/Hz"}},
             "shapes": mode_lines(&result.modes), "hovermode": "closest",
-            "legend": {"orientation": "h", "y": -0.2, "yanchor": "top"},
+            "legend": {"orientation": "h", "y": -0.35, "yanchor": "top"}, "height": 480,
         }}),
     })
 }
