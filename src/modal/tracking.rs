@@ -125,7 +125,7 @@ impl Pair {
         let (other_result, other) = known.latest();
         let change = (mode.frequency_hz - other.frequency_hz).abs() / mode.frequency_hz.max(other.frequency_hz);
         let mac = mac_over_common(mode, result, other, other_result);
-        let loss = |mode: &Mode| mode.expected_mac_loss.unwrap_or(0.0);
+        let loss = |mode: &Mode| mode.expected_mac_loss.unwrap_or(0.0).clamp(0.0, 1.0);
         let shape_change = (1.0 - mac) / (MOST_SHAPE_CHANGE + loss(mode) + loss(other));
         let change = change / MOST_CHANGE;
         // NaN is nothing known.
