@@ -180,20 +180,24 @@ fn synthesis(
     let mut fft = RealFftPlanner::<f64>::new();
     let plan = fft.plan_fft_forward(n);
     let (mut values, mut lines) = (plan.make_input_vec(), plan.make_output_vec());
-    let mut of_reference = |c: usize| {
-        let row = measured.references[c];
-        let mut parts: Vec<(C64, C64)> = poles
-            .iter()
-            .zip(modes)
-            .enumerate()
-            .map(|(j, (pole, mode))| {
-                (mode.shape.0[row] * participations[(j, c)], (pole / measured.spectra_rate_hz).exp())
-            })
-            .collect();
-        for (m, value) in values.iter_mut().enumerate() {
-            *value = hann_autocorrelation(m, n) * 2.0 * parts.iter().map(|(part, _)| part.re).sum::<f64>();
-            parts.iter_mut().for_each(|(part, step)| *part *= *step);
+    // Windowed powers of the poles: real and imaginary parts side by side, so that one product gives all correlations.
+    let steps: Vec<C64> = poles.iter().map(|pole| (pole / measured.spectra_rate_hz).exp()).collect();
+    let window: Vec<f64> = (0..n).map(|m| 2.0 * hann_autocorrelation(m, n)).collect();
+    let mut powers = DMatrix::zeros(n, 2 * poles.len());
+    for (j, step) in steps.iter().enumerate() {
+        let mut power = C64::new(1.0, 0.0);
+        for (m, window) in window.iter().enumerate() {
+            (powers[(m, 2 * j)], powers[(m, 2 * j + 1)]) = (window * power.re, -window * power.im);
+            power *= *step;
         }
+    }
+    let residues = DMatrix::from_fn(2 * poles.len(), measured.references.len(), |k, c| {
+        let residue = modes[k / 2].shape.0[measured.references[c]] * participations[(k / 2, c)];
+        if k % 2 == 0 { residue.re } else { residue.im }
+    });
+    let correlations = oma_linalg::multiply(&powers, &residues);
+    let mut of_reference = |c: usize| {
+        values.copy_from_slice(correlations.column(c).as_slice());
         let at_zero = values[0];
         // The lengths are the plan's own.
         let _ = plan.process(&mut values, &mut lines);
