@@ -88,9 +88,14 @@ fn each_earlier_mode_is_at_most_one_and_the_nearer_pair_wins() {
     let earlier = [result(1, &["x", "y"], &[(5.0, shape)])];
     let mut now = result(2, &["x", "y"], &[(5.01, near), (5.02, shape), (20.0, shape)]);
     track(&mut now, &earlier);
-    let met: Vec<bool> = now.modes.iter().map(|mode| mode.track.is_some()).collect();
-    assert_eq!(met.iter().filter(|&&met| met).count(), 1);
-    assert!(!met[2], "four times the frequency is another mode");
+    // 0.2 % and 1 − MAC = 0.006 are farther away than 0.4 % alone; four times the frequency is another mode.
+    assert_eq!(tracks(&now), [None, at(1, 0, 1), None]);
+
+    // Alike in shape, and each within reach of both: the least total distance keeps their order.
+    let earlier = [result(1, &["x", "y"], &[(5.0, shape), (5.2, shape)])];
+    let mut both = result(2, &["x", "y"], &[(5.25, shape), (5.05, shape)]);
+    track(&mut both, &earlier);
+    assert_eq!(tracks(&both), [at(1, 1, 1), at(1, 0, 1)]);
 }
 
 #[test]
