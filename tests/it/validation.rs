@@ -60,7 +60,15 @@ fn measured(modes: &[Mode]) -> (Vec<DMatrix<f64>>, Vec<Vec<f64>>) {
 }
 
 fn told(modes: &[Mode]) -> Validation {
-    let (correlations, autospectra) = measured(&self::modes());
+    told_beside(modes, 0.0)
+}
+
+/// What of `modes` fits to the right ones, and to a drift of so many times their power.
+fn told_beside(modes: &[Mode], drift: f64) -> Validation {
+    let (mut correlations, autospectra) = measured(&self::modes());
+    for (m, correlation) in correlations.iter_mut().enumerate() {
+        correlation.add_scalar_mut(drift * (1.0 - (m as f64 / 90.0).powi(2)));
+    }
     let measured = Measured {
         correlations: &correlations,
         sampling_rate_hz: RATE_HZ,
@@ -82,6 +90,10 @@ fn exact_modes_leave_nothing_and_wrong_ones_say_where() {
         assert!((fit.correlation_fit - 1.0).abs() <= 1e-9, "{fit:?}");
         assert_eq!(fit.spectrum_error_db.is_some(), fit.channel != "c", "{fit:?}");
         assert!(fit.spectrum_error_db.is_none_or(|error| error <= 1e-5), "{fit:?}");
+    }
+    // A drift of twenty times their power takes nothing away.
+    for (fit, beside) in right.channels.iter().zip(&told_beside(&modes(), 20.0).channels) {
+        assert!((fit.correlation_fit - beside.correlation_fit).abs() <= 1e-9, "{beside:?}");
     }
     assert!((right.scatter_db - 10.0 / 30_f64.sqrt() / 10_f64.ln()).abs() <= 1e-12);
 
