@@ -1,8 +1,8 @@
-//! The footer of a Parquet file, walked before its reader does.
+//! The footer of a Parquet file, and the headers of its pages, walked before its reader does.
 //!
-//! A footer is one structure of Thrift's compact protocol. The reader skips what it does not know, element by element,
-//! and elements of type bool have no bytes there: eight bytes of a damaged footer can keep it busy for seconds, and a
-//! few thousand of them for hours. In a sound footer every element has a byte at least.
+//! Each is one structure of Thrift's compact protocol. The reader skips what it does not know, element by element, and
+//! elements of type bool have no bytes there, nor has any at the end of the file: eight bytes of a damaged footer can keep
+//! it busy for seconds, and a few thousand of them for hours. In a sound footer every element has a byte at least.
 //!
 //! The reader takes the fields that it knows for what they should be, whatever type is written beside them, and so may read
 //! other elements than a walk by the types sees. A footer whose known fields have other types is refused therefore, and so
@@ -17,7 +17,27 @@ pub(super) fn is_bounded(footer: &[u8]) -> bool {
     walk.structure(&FILE, DEEPEST).is_some() && walk.rest.is_empty()
 }
 
-/// Types of the compact protocol.
+/// Bytes of the header of a page that `bytes` begin with, and of the page behind it; `None`: it is no header, or goes on
+/// behind their end, or cannot be read in a time that their length bounds.
+pub(super) fn page(bytes: &[u8]) -> Option<(u64, u64)> {
+    /// `compressed_page_size`.
+    const SIZE: u64 = 3;
+    let mut walk = Walk { rest: bytes, elements: bytes.len() };
+    let mut size = None;
+    let mut seen = |id: u64, rest: &[u8]| {
+        if id == SIZE {
+            size = Walk { rest, elements: 0 }.number();
+        }
+    };
+    walk.fields(&PAGE, DEEPEST, &mut seen)?;
+    // In zigzag: an odd one is negative.
+    let size = size.filter(|size| size % 2 == 0)? / 2;
+    Some(((bytes.len() - walk.rest.len()) as u64, size))
+}
+
+/// Types of the compact protocol; a bool says by its type what it is.
+const TRUE: u8 = 1;
+const FALSE: u8 = 2;
 const INTEGER_16: u8 = 4;
 const INTEGER_32: u8 = 5;
 const INTEGER_64: u8 = 6;
@@ -38,6 +58,7 @@ const I64: Field = (INTEGER_64, &ANY);
 const TEXT: Field = (BINARY, &ANY);
 const VALUES: Field = (LIST, &ANY);
 const PART: Field = (STRUCT, &ANY);
+const BOOL: Field = (TRUE, &ANY);
 const KEY_VALUES: Field = (LIST, &Structure(&[TEXT, TEXT]));
 
 const FILE: Structure =
@@ -65,6 +86,19 @@ const COLUMN: Structure = Structure(&[
     PART,
 ]);
 const STATISTICS: Structure = Structure(&[TEXT, TEXT, I64, I64, TEXT, TEXT]);
+
+const PAGE: Structure = Structure(&[
+    I32,
+    I32,
+    I32,
+    I32,
+    (STRUCT, &DATA_PAGE),
+    PART,
+    (STRUCT, &Structure(&[I32, I32, BOOL])),
+    (STRUCT, &DATA_PAGE_2),
+]);
+const DATA_PAGE: Structure = Structure(&[I32, I32, I32, I32, (STRUCT, &STATISTICS)]);
+const DATA_PAGE_2: Structure = Structure(&[I32, I32, I32, I32, I32, I32, BOOL, (STRUCT, &STATISTICS)]);
 
 /// What is left of the footer, and how many elements may still come.
 struct Walk<'a> {
@@ -106,6 +140,11 @@ impl Walk<'_> {
 
     /// Leaves out a structure.
     fn structure(&mut self, of: &Structure, depth: u8) -> Option<()> {
+        self.fields(of, depth, &mut |_, _| {})
+    }
+
+    /// Leaves out the fields of a structure; `seen`: number of each, and what begins with its value.
+    fn fields(&mut self, of: &Structure, depth: u8, seen: &mut dyn FnMut(u64, &[u8])) -> Option<()> {
         let deeper = depth.checked_sub(1)?;
         let mut id = 0u64;
         loop {
@@ -117,10 +156,12 @@ impl Walk<'_> {
             // In zigzag where it is written out; a negative one is known nowhere.
             id = if step == 0 { self.number()? / 2 } else { id + step };
             let place = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
-            let (expected, inner) = place.and_then(|place| of.0.get(place)).copied().unwrap_or((kind, &ANY));
-            if expected != kind {
+            let written = if kind == FALSE { TRUE } else { kind };
+            let (expected, inner) = place.and_then(|place| of.0.get(place)).copied().unwrap_or((written, &ANY));
+            if expected != written {
                 return None;
             }
+            seen(id, self.rest);
             self.skip(kind, inner, deeper)?;
         }
     }
@@ -129,7 +170,7 @@ impl Walk<'_> {
     fn skip(&mut self, kind: u8, inner: &Structure, depth: u8) -> Option<()> {
         let deeper = depth.checked_sub(1)?;
         match kind {
-            1 | 2 => Some(()),
+            TRUE | FALSE => Some(()),
             3 => self.bytes(1),
             INTEGER_16..=INTEGER_64 => self.number().map(drop),
             7 => self.bytes(8),
@@ -172,6 +213,28 @@ mod tests {
     /// Whether these fields can be read behind those that are known.
     fn is_bounded_beyond(fields: &[u8]) -> bool {
         is_bounded(&[&[0xf3, 7], fields].concat())
+    }
+
+    #[test]
+    fn the_header_of_a_page_says_where_the_next_one_begins() {
+        // Of a data page: type 0, 100 bytes plain and 60 packed, ten values; what follows is its content.
+        let sound = [0x15, 0, 0x15, 200, 1, 0x15, 120, 0x2c, 0x15, 20, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0, 7, 7, 7];
+        assert_eq!(page(&sound), Some((18, 60)));
+        assert_eq!(page(&sound[..17]), None, "it goes on");
+        let changed = |at: usize, to: u8| {
+            let mut bytes = sound;
+            bytes[at] = to;
+            page(&bytes)
+        };
+        assert_eq!(changed(6, 121), None, "of negative size");
+        assert_eq!(changed(5, 0x16), None, "of another type");
+        // An unknown field of two billion numbers of eight bytes, of which none is there.
+        let endless = [&sound[..7], &[0x99, 0xf7, 0xff, 0xff, 0xff, 0xff, 0x07, 0]].concat();
+        assert_eq!(page(&endless), None);
+        // A dictionary's bool may be either.
+        for is_sorted in [0x11, 0x12] {
+            assert_eq!(page(&[0x15, 4, 0x25, 8, 0x4c, 0x15, 2, 0x15, 0, is_sorted, 0, 0]), Some((12, 4)));
+        }
     }
 
     #[test]

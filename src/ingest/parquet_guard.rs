@@ -21,6 +21,7 @@ pub(crate) fn open(mut file: File) -> Result<SerializedFileReader<File>, Parquet
     if !footer(&mut file, size)?.is_none_or(|footer| parquet_footer::is_bounded(&footer)) {
         return Err(ParquetError::General("its footer is damaged".into()));
     }
+    let mut content = file.try_clone()?;
     let reader = guarded(|| SerializedFileReader::new(file))?;
     let metadata = reader.metadata();
     let wrong = |what: &str| Err(ParquetError::General(format!("its footer has a wrong {what}")));
@@ -32,11 +33,18 @@ pub(crate) fn open(mut file: File) -> Result<SerializedFileReader<File>, Parquet
         rows = rows.saturating_add(group.num_rows());
         for column in group.columns() {
             let pages = [Some(column.data_page_offset()), column.dictionary_page_offset()];
-            let start = pages.into_iter().flatten().min().and_then(|start| u64::try_from(start).ok());
+            if pages.into_iter().flatten().any(|page| page < 0) {
+                return wrong("place of a page");
+            }
+            // Where the reader begins.
+            let start = pages.into_iter().flatten().last().and_then(|start| u64::try_from(start).ok());
             let length = u64::try_from(column.compressed_size()).ok();
             let end = start.zip(length).and_then(|(start, length)| start.checked_add(length));
-            if end.is_none_or(|end| end > size) {
+            let Some((start, end)) = start.zip(end).filter(|(_, end)| *end <= size) else {
                 return wrong("place of a column");
+            };
+            if !are_bounded(&mut content, start, end)? {
+                return Err(ParquetError::General("its pages are damaged".into()));
             }
             if column.num_values() < 0 || column.uncompressed_size() < 0 {
                 return wrong("size of a column");
@@ -47,6 +55,31 @@ pub(crate) fn open(mut file: File) -> Result<SerializedFileReader<File>, Parquet
         return wrong("number of rows");
     }
     Ok(reader)
+}
+
+/// Bytes in which the header of a page lies, and in which one with long statistics does.
+const HEADER: u64 = 4 << 10;
+const LONGEST_HEADER: u64 = 1 << 20;
+
+/// Whether the headers of the pages between two places can be read in a time that their length bounds.
+fn are_bounded(file: &mut File, start: u64, end: u64) -> Result<bool, ParquetError> {
+    let mut bytes = Vec::new();
+    let mut read = |at: u64, most: u64| {
+        bytes.resize(most.min(end - at) as usize, 0);
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut bytes)?;
+        Ok::<_, ParquetError>(parquet_footer::page(&bytes))
+    };
+    let mut at = start;
+    while at < end {
+        let found = match read(at, HEADER)? {
+            None => read(at, LONGEST_HEADER)?,
+            found => found,
+        };
+        let Some((header, content)) = found else { return Ok(false) };
+        at = at.saturating_add(header).saturating_add(content);
+    }
+    Ok(true)
 }
 
 /// A thousand columns in two thousand groups of rows, at some hundred bytes each.
