@@ -2,7 +2,7 @@
 
 use crate::support::platform::Platform;
 use crate::support::servers::TestServers;
-use mongodb::bson::doc;
+use mongodb::bson::{doc, oid::ObjectId};
 use oma_worker::stores::names::Names;
 use serde_json::json;
 
@@ -81,7 +81,7 @@ async fn modes_are_tracked_over_so_many_results_of_other_analyses() {
     let mut told = Vec::new();
     let analyses =
         [platform.analysis(platform.structure, doc! {}).await, platform.analysis(platform.structure, doc! {}).await];
-    for analysis in [analyses[0], analyses[1], analyses[1]] {
+    for (k, analysis) in [analyses[0], analyses[1], analyses[1]].into_iter().enumerate() {
         platform.enqueue(analysis, "SSI").await;
         let mut worker = platform.worker(&settings);
         platform.queue_is_empty().await;
@@ -93,7 +93,11 @@ async fn modes_are_tracked_over_so_many_results_of_other_analyses() {
         assert!(!modes.is_empty());
         let tracked = modes.iter().filter(|mode| mode["track"]["latest"]["analysis_id"] == analyses[0].to_string());
         told.push((result["tracking"]["earlier"].clone(), tracked.count() == modes.len()));
-        platform.insert(&results, doc! {"type": "SSI", "analysis_id": "somebody", "modes": "none"}).await;
+        // The newest whoever wrote it: ids of one second and several processes have no order.
+        let newest = ObjectId::parse_str(format!("ffffffff000000000000000{k}")).unwrap();
+        platform
+            .insert(&results, doc! {"_id": newest, "type": "SSI", "analysis_id": "somebody", "modes": "none"})
+            .await;
     }
     // The same record has the same modes; an own result is no earlier one.
     assert_eq!(told, [(json!(0), false), (json!(1), true), (json!(0), false)]);
