@@ -21,7 +21,7 @@ mod error;
 mod gaps;
 mod layout;
 mod local_time;
-mod parquet_footer;
+mod parquet_thrift;
 
 mod parquet_guard;
 mod parquet_table;

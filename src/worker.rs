@@ -19,6 +19,7 @@
 //! means what in fault.rs.
 
 mod abort;
+mod earlier;
 mod execute;
 mod fault;
 mod inputs;

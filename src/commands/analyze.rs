@@ -154,12 +154,14 @@ impl Analyze {
         let backends = super::backends(&self.backend.check()?)?;
         let parameters = self.read_parameters()?;
         let earlier = self.previous.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
+        let file =
+            |path: &PathBuf| RawFile { sampling_rate_hz: self.fs, ..RawFile::new(path.display().to_string(), path) };
         let request = Request {
             parameters,
             backends,
             selected_channels: self.channels.clone(),
             reference_channels: self.reference_channels.clone(),
-            ..Request::new(self.method.run_type(), self.files.iter().map(|path| raw_file(path, self.fs)).collect())
+            ..Request::new(self.method.run_type(), self.files.iter().map(file).collect())
         };
         let work_dir = tempfile::tempdir().context("no temporary folder can be made")?;
         let token = CancellationToken::new();
@@ -273,10 +275,6 @@ fn nearest_name(missing: &Path) -> Option<PathBuf> {
     // Of equally alike names the first in the alphabet.
     let nearest = alike.max_by(|a, b| likeness(a).total_cmp(&likeness(b)).then_with(|| b.cmp(a)))?;
     Some(missing.with_file_name(nearest))
-}
-
-fn raw_file(path: &Path, sampling_rate_hz: Option<f64>) -> RawFile {
-    RawFile { sampling_rate_hz, ..RawFile::new(path.display().to_string(), path.to_owned()) }
 }
 
 /// Characters of a sketch's lines: what every terminal has.

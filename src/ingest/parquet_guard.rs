@@ -1,6 +1,6 @@
 //! The door to Parquet files that may be damaged: the reader takes much of a file for granted and panics on the rest.
 
-use super::parquet_footer;
+use super::parquet_thrift;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::fs::File;
@@ -18,7 +18,7 @@ pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Resu
 /// would panic on a negative one.
 pub(crate) fn open(mut file: File) -> Result<SerializedFileReader<File>, ParquetError> {
     let size = file.metadata()?.len();
-    if !footer(&mut file, size)?.is_none_or(|footer| parquet_footer::is_bounded(&footer)) {
+    if !footer(&mut file, size)?.is_none_or(|footer| parquet_thrift::is_bounded(&footer)) {
         return Err(ParquetError::General("its footer is damaged".into()));
     }
     let mut content = file.try_clone()?;
@@ -68,7 +68,7 @@ fn are_bounded(file: &mut File, start: u64, end: u64) -> Result<bool, ParquetErr
         bytes.resize(most.min(end - at) as usize, 0);
         file.seek(SeekFrom::Start(at))?;
         file.read_exact(&mut bytes)?;
-        Ok::<_, ParquetError>(parquet_footer::page(&bytes))
+        Ok::<_, ParquetError>(parquet_thrift::page(&bytes))
     };
     let mut at = start;
     while at < end {

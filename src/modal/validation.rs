@@ -12,6 +12,7 @@ use crate::model::result::{Axis, ChannelFit, Synthesis, Validation};
 use nalgebra::{Complex, DMatrix, DMatrixViewMut};
 use realfft::RealFftPlanner;
 use std::f64::consts::{LN_10, PI};
+use std::ops::Range;
 
 type C64 = Complex<f64>;
 
@@ -56,15 +57,11 @@ pub fn validate(modes: &[Mode], measured: &Measured<'_>, names: &[String]) -> Op
     }
     let (participations, correlation) = participations(modes, &poles, measured)?;
     let synthesis = synthesis(modes, &poles, &participations, measured, names);
-    let (low, high) = band(modes, measured);
+    let band = band(modes, measured);
     let error_db = |reference: usize| {
-        let pairs = synthesis.measured[reference].iter().zip(&synthesis.synthesised[reference]);
-        let squares: Vec<f64> = pairs
-            .skip(low)
-            .take((high + 1).saturating_sub(low))
-            .map(|(a, b)| decibels(f64::from(*a), f64::from(*b)).powi(2))
-            .collect();
-        (!squares.is_empty()).then(|| (squares.iter().sum::<f64>() / squares.len() as f64).sqrt())
+        let (measured, synthesised) = (&synthesis.measured[reference], &synthesis.synthesised[reference]);
+        let square = |line: usize| decibels(measured[line].into(), synthesised[line].into()).powi(2);
+        (!band.is_empty()).then(|| (band.clone().map(square).sum::<f64>() / band.len() as f64).sqrt())
     };
     let channel = |(row, (name, fit)): (usize, (&String, f64))| ChannelFit {
         channel: name.clone(),
@@ -158,13 +155,14 @@ fn take_off(drift: &DMatrix<f64>, of: &mut DMatrixViewMut<'_, f64>) {
     of.gemm(-1.0, drift, &parts, 1.0);
 }
 
-/// First and last line at which spectra are compared.
-fn band(modes: &[Mode], measured: &Measured<'_>) -> (usize, usize) {
+/// The lines at which spectra are compared.
+fn band(modes: &[Mode], measured: &Measured<'_>) -> Range<usize> {
     let line_hz = measured.spectra_rate_hz / measured.segment_length as f64;
     let lowest = modes.iter().map(|mode| mode.frequency_hz).fold(f64::INFINITY, f64::min);
     let highest = modes.iter().map(|mode| mode.frequency_hz).fold(0.0, f64::max);
-    let top = (ABOVE * highest).min(measured.spectra_rate_hz / 2.0 - line_hz);
-    (((BELOW * lowest / line_hz).ceil() as usize).max(FIRST_LINE), (top / line_hz).floor() as usize)
+    // Nyquist, where the spectrum is one-sided in another way, is left out.
+    let end = ((ABOVE * highest / line_hz).floor() as usize + 1).min(measured.segment_length / 2);
+    ((BELOW * lowest / line_hz).ceil() as usize).max(FIRST_LINE)..end
 }
 
 /// The autospectra of the references, and what the modes make of them.
@@ -176,7 +174,7 @@ fn synthesis(
     names: &[String],
 ) -> Synthesis {
     let n = measured.segment_length;
-    let (low, high) = band(modes, measured);
+    let band = band(modes, measured);
     let mut fft = RealFftPlanner::<f64>::new();
     let plan = fft.plan_fft_forward(n);
     let (mut values, mut lines) = (plan.make_input_vec(), plan.make_output_vec());
@@ -206,8 +204,10 @@ fn synthesis(
             sides * (2.0 * line.re - at_zero) / measured.spectra_rate_hz
         };
         let of_modes: Vec<f64> = lines.iter().enumerate().map(one_sided).collect();
-        let above = measured.autospectra[c].iter().zip(&of_modes).skip(low).take((high + 1).saturating_sub(low));
-        let floor = median(above.map(|(measured, modes)| measured - modes).collect()).max(0.0);
+        // The median of what stands above the modes.
+        let mut above: Vec<f64> = band.clone().map(|line| measured.autospectra[c][line] - of_modes[line]).collect();
+        above.sort_by(f64::total_cmp);
+        let floor = above.get(above.len() / 2).map_or(0.0, |above| above.max(0.0));
         of_modes.iter().map(|level| (level + floor) as f32).collect::<Vec<f32>>()
     };
     Synthesis {
@@ -227,12 +227,4 @@ fn hann_autocorrelation(m: usize, n: usize) -> f64 {
     let part = m as f64 / n as f64;
     let angle = 2.0 * PI * part;
     (1.0 - part) * (2.0 + angle.cos()) / 3.0 + angle.sin() / (2.0 * PI)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    let middle = values.len() / 2;
-    *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }

@@ -214,7 +214,7 @@ fn tracks(result: &AnalysisResult, tracking: &Tracking) -> Markup {
     html! {
         h3 { "Beside earlier results" }
         p {
-            "Each mode beside the mean of the " (tracking.earlier) " earlier results that have it; σ is the scatter among them from "
+            "Each mode beside the mean of those earlier results that have it, of " (tracking.earlier) "; σ is the scatter among them from "
             "three on, before that what the standard deviations say. The MAC is that with its latest appearance."
         }
         (table(tracking::COLUMNS.into_iter(), &tracking::rows(result)))

@@ -43,7 +43,10 @@ pub(super) fn missing(result: &AnalysisResult) -> Option<String> {
 /// The table for the terminal; `None` where no earlier results were given.
 pub fn track_table(result: &AnalysisResult) -> Option<String> {
     let tracking = result.tracking.as_ref()?;
-    let head = format!("beside {} earlier results", tracking.earlier);
+    let head = match tracking.earlier {
+        1 => "beside 1 earlier result".to_owned(),
+        n => format!("beside {n} earlier results"),
+    };
     let table = table(&COLUMNS.map(|name| (name, Alignment::Right)), rows(result));
     let missing = missing(result).map_or(String::new(), |missing| format!("\n{missing}"));
     Some(format!("{head}\n{table}{missing}"))

@@ -5,9 +5,8 @@ use super::inputs::{self, Input, Source};
 use super::retry::{Retry, bounded, mongodb, mysql, s3};
 use super::spool::Spool;
 use super::work_folder::{self, WorkFolder};
-use super::{Compute, ComputedResult, Job, large_arrays};
+use super::{Compute, ComputedResult, Job, earlier, large_arrays};
 use crate::compute::select::Backends;
-use crate::modal::tracking;
 use crate::model::channel::Channel;
 use crate::model::control::{Cancelled, Control};
 use crate::model::geometry::Wireframe;
@@ -23,7 +22,6 @@ use crate::stores::{LARGEST_RESULT, ObjectInfo, StoreError, StoreResult, Stores}
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
 use std::future::Future;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -203,7 +201,7 @@ impl Execute {
         result.cache_key = cache_key;
         result.provenance.warnings.extend(unread);
         if self.tracked_results > 0 && job.run_type != RunType::Preprocessing {
-            unless_stopped(&control, self.track(&mut result, &job)).await?;
+            unless_stopped(&control, earlier::track(self, &mut result, &job)).await?;
         }
         if self.reports {
             result.report = Some(self.keep_report(&result, &job.key.structure_id, &control).await?);
@@ -220,31 +218,6 @@ impl Execute {
         let mut document = serde_json::to_value(result).map_err(|error| ExecuteError::Encode(error.into()))?;
         self.keep_large_arrays(&mut document, &job.key.structure_id, &control).await?;
         Ok(ComputedResult { document })
-    }
-
-    /// Tells which mode of earlier results each mode is. A result that cannot be read is left out, with a warning.
-    async fn track(&self, result: &mut AnalysisResult, job: &Job) -> Result<(), ExecuteError> {
-        let read = || {
-            let (analyses, key) = (self.stores.analyses.clone(), job.key.clone());
-            let (run_type, limit) = (job.run_type, self.tracked_results);
-            async move { analyses.results_beside(&key, run_type, limit).await }
-        };
-        let documents = self.retry.call(mongodb("read earlier results"), read).await?;
-        let found = documents.len();
-        let mut earlier: Vec<AnalysisResult> =
-            documents.into_iter().filter_map(|document| serde_json::from_value(document).ok()).collect();
-        if earlier.len() < found {
-            let warning = format!(
-                "{} of {found} earlier results cannot be read, no mode is tracked over them",
-                found - earlier.len()
-            );
-            result.provenance.warnings.push(warning);
-        }
-        // The newest come first: of an analysis that was run again the last one counts.
-        let mut known = HashSet::new();
-        earlier.retain(|result| known.insert(result.analysis_id.clone()));
-        tracking::track(result, &earlier);
-        Ok(())
     }
 
     /// Puts the result's page beside it, before the document names it.
@@ -469,6 +442,16 @@ impl Execute {
             async move { catalog.measures(&structure, period).await }
         };
         self.retry.call_within(mongodb("read the measures"), TRANSFER_TIMEOUT, read).await
+    }
+
+    /// A bounded and repeated look at the results of the structure's other analyses.
+    pub(super) async fn results_beside(&self, job: &Job) -> StoreResult<Vec<Value>> {
+        let read = || {
+            let (analyses, key) = (self.stores.analyses.clone(), job.key.clone());
+            let (run_type, limit) = (job.run_type, self.tracked_results);
+            async move { analyses.results_beside(&key, run_type, limit).await }
+        };
+        self.retry.call(mongodb("read earlier results"), read).await
     }
 
     async fn get(&self, bucket: &str, object: &ObjectInfo, path: &Path) -> StoreResult<Option<ObjectInfo>> {
