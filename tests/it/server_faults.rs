@@ -268,6 +268,7 @@ impl Scene<'_> {
                 self.servers.signal(name, "KILL");
                 sleep(dice.duration(Duration::from_secs(3))).await;
                 self.servers.start(name);
+                wait_until("MongoDB answers", async || self.platform.is_answered().await).await;
             }
             Fault::ServerStopped(name) => {
                 self.servers.signal(name, "STOP");

@@ -147,9 +147,18 @@ impl Platform {
     }
 
     pub(crate) async fn queue_length(&self) -> u64 {
+        self.look_at_queue().await.unwrap()
+    }
+
+    /// Whether MongoDB answers again: one that was just started does not, until it has its keys (error 211).
+    pub(crate) async fn is_answered(&self) -> bool {
+        self.look_at_queue().await.is_ok()
+    }
+
+    async fn look_at_queue(&self) -> mongodb::error::Result<u64> {
         let database = self.client.database(&self.servers.settings.mongodb.database);
         let queue = database.collection::<Document>(&self.servers.settings.names.queue);
-        queue.count_documents(doc! {}).await.unwrap()
+        queue.count_documents(doc! {}).await
     }
 
     /// Waits until all runs are through.
