@@ -18,21 +18,32 @@ pub(super) fn is_bounded(footer: &[u8]) -> bool {
 }
 
 /// Bytes of the header of a page that `bytes` begin with, and of the page behind it; `None`: it is no header, or goes on
-/// behind their end, or cannot be read in a time that their length bounds.
+/// behind their end, or cannot be read in a time that their length bounds, or is that of an index, behind which the reader
+/// takes the content for the next header.
 pub(super) fn page(bytes: &[u8]) -> Option<(u64, u64)> {
-    /// `compressed_page_size`.
+    /// `type` and `compressed_page_size`, and what the former is for an index.
+    const TYPE: u64 = 1;
     const SIZE: u64 = 3;
+    const INDEX: u64 = 1;
     let mut walk = Walk { rest: bytes, elements: bytes.len() };
-    let mut size = None;
+    let (mut kind, mut size) = (None, None);
     let mut seen = |id: u64, rest: &[u8]| {
-        if id == SIZE {
-            size = Walk { rest, elements: 0 }.number();
+        let number = || positive(Walk { rest, elements: 0 }.number()?, u32::MAX.into());
+        match id {
+            TYPE => kind = number(),
+            SIZE => size = number(),
+            _ => {}
         }
     };
     walk.fields(&PAGE, DEEPEST, &mut seen)?;
-    // In zigzag: an odd one is negative.
-    let size = size.filter(|size| size % 2 == 0)? / 2;
-    Some(((bytes.len() - walk.rest.len()) as u64, size))
+    kind.filter(|kind| *kind != INDEX)?;
+    Some(((bytes.len() - walk.rest.len()) as u64, size?))
+}
+
+/// A number that is written in zigzag, `most` being all bits of its type: a longer one is cut by the reader, and so another
+/// one to it. `None` if it is negative, which neither the number of a field nor a size ever is.
+fn positive(zigzag: u64, most: u64) -> Option<u64> {
+    (zigzag.is_multiple_of(2) && zigzag <= most).then_some(zigzag / 2)
 }
 
 /// Types of the compact protocol; a bool says by its type what it is.
@@ -153,8 +164,7 @@ impl Walk<'_> {
             if kind == 0 {
                 return Some(());
             }
-            // In zigzag where it is written out; a negative one is known nowhere.
-            id = if step == 0 { self.number()? / 2 } else { id + step };
+            id = if step == 0 { positive(self.number()?, u16::MAX.into())? } else { id + step };
             let place = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
             let written = if kind == FALSE { TRUE } else { kind };
             let (expected, inner) = place.and_then(|place| of.0.get(place)).copied().unwrap_or((written, &ANY));
@@ -231,6 +241,19 @@ mod tests {
         // An unknown field of two billion numbers of eight bytes, of which none is there.
         let endless = [&sound[..7], &[0x99, 0xf7, 0xff, 0xff, 0xff, 0xff, 0x07, 0]].concat();
         assert_eq!(page(&endless), None);
+        // Numbers that the reader cuts: a size of 2³² + 60 would be 60 to it, and field 2¹⁶ + 5 would be field 5.
+        let longer = [&sound[..6], &[120 | 0x80, 0x80, 0x80, 0x80, 0x20], &sound[7..]].concat();
+        assert_eq!(page(&longer), None);
+        let flag = [&sound[..7], &[0x01, 0x8a, 0x80, 0x08, 0]].concat();
+        assert_eq!(page(&flag), None);
+        // A field of number −4, and one nine behind it.
+        assert_eq!(page(&[&sound[..7], &[0x01, 0x07, 0x91, 0]].concat()), None);
+        assert_eq!(changed(1, 2), None, "of an index");
+        assert_eq!(
+            page(&[&sound[..7], &[0x01, 0x8a, 0x01, 0]].concat()),
+            Some((11, 60)),
+            "field 69 is unknown to both"
+        );
         // A dictionary's bool may be either.
         for is_sorted in [0x11, 0x12] {
             assert_eq!(page(&[0x15, 4, 0x25, 8, 0x4c, 0x15, 2, 0x15, 0, is_sorted, 0, 0]), Some((12, 4)));
