@@ -81,44 +81,39 @@ fn for_each_block(
     record: &dyn Record,
     stage: &str,
     control: &Control,
-    mut take: impl FnMut(&Block),
+    mut take: impl FnMut(&Block) + Send,
 ) -> Result<(), ModalError> {
-    let mut source = record.blocks()?;
-    let mut block = Block::default();
-    let (total, mut done) = (record.info().valid_samples().max(1), 0);
-    while source.next_block(&mut block)? {
-        control.checkpoint()?;
-        take(&block);
-        done += block.samples as u64;
-        control.progress(stage, done as f64 / total as f64);
-    }
-    Ok(())
+    sum_blocks(record, stage, control, |block| {
+        block.into_iter().for_each(&mut take);
+        None
+    })
 }
 
 /// The same for sums that may have to begin again at an earlier place: `take` is given every block and, at the end of
-/// the record, nothing, and answers with the place (see `rewind` of the accumulators).
+/// the record, nothing, and answers with the place (see `rewind` of the accumulators). The next block is read meanwhile.
 fn sum_blocks(
     record: &dyn Record,
     stage: &str,
     control: &Control,
-    mut take: impl FnMut(Option<&Block>) -> Option<Place>,
+    mut take: impl FnMut(Option<&Block>) -> Option<Place> + Send,
 ) -> Result<(), ModalError> {
     let total = record.info().valid_samples().max(1);
     let mut next = Some(Place::default());
     while let Some(from) = next.take() {
         let mut source = record.blocks()?;
-        let (mut block, mut done) = (Block::default(), 0);
-        while next.is_none() && source.next_block(&mut block)? {
+        let (mut block, mut ahead, mut done) = (Block::default(), Block::default(), 0);
+        let mut is_there = source.next_block(&mut block)?;
+        while is_there && next.is_none() {
             control.checkpoint()?;
             done += block.samples as u64;
-            let end = Place { segment: block.segment, start: block.start + block.samples as u64 };
-            if end <= from {
-                continue;
-            }
-            if block.segment == from.segment {
+            let is_new = Place { segment: block.segment, start: block.start + block.samples as u64 } > from;
+            if is_new && block.segment == from.segment {
                 block.drop_before(from.start);
             }
-            next = take(Some(&block));
+            let work = || if is_new { take(Some(&block)) } else { None };
+            let (place, read) = rayon::join(work, || source.next_block(&mut ahead));
+            (next, is_there) = (place, read?);
+            std::mem::swap(&mut block, &mut ahead);
             control.progress(stage, done as f64 / total as f64);
         }
         next = next.or_else(|| take(None));

@@ -1,13 +1,10 @@
 //! The leading part of a decomposition, without the rest.
 
-use super::cost::{self, BLOCK, PAIR_STEPS, Steps};
-use super::{
-    C64, NoConvergence, Svd, hermitian_eigen, multiply, multiply_complex, multiply_transposed, qr, singular_values,
-    svd, use_one_thread, view, view_mut,
-};
+use super::cost::{self, BLOCK, Steps};
+use super::{NoConvergence, Svd, multiply, multiply_transposed, qr, singular_values, svd, view, view_mut};
 use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
-use nalgebra::{Complex, DMatrix};
+use faer::{Accum, MatRef, Par};
+use nalgebra::DMatrix;
 use rayon::prelude::*;
 
 /// Leading `rank` singular triplets of any matrix, each with a residual ‖Aᵀu − s v‖ of at most `tolerance` · s₁.
@@ -173,88 +170,6 @@ pub(super) fn fixed_noise(rows: usize, columns: usize) -> DMatrix<f64> {
     })
 }
 
-/// Leading `count` eigenvalues of a Hermitian positive semidefinite matrix, descending, and their vectors as columns.
-///
-/// Lanczos steps from a fixed start vector, every new vector made orthogonal to all before; where they do not converge, or
-/// a full decomposition costs less, the full one is taken. The residuals ‖A v − s v‖ are below 1e-10 · s₁ either way. Of
-/// eigenvalues that are equal to working precision one may be passed over for the next below.
-///
-/// # Errors
-/// [`NoConvergence`].
-///
-/// # Source
-/// Parlett (1998), "The symmetric eigenvalue problem", chapter 13.
-pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<(Vec<f64>, DMatrix<C64>), NoConvergence> {
-    const RESIDUAL: f64 = 1e-10;
-    /// Steps between two looks at the residuals.
-    const LOOK: usize = 6;
-    let n = a.nrows();
-    let count = count.min(n);
-    if cost::pairs(n, count) {
-        let one = C64::new(1.0, 0.0);
-        fn column(x: &[C64]) -> MatRef<'_, C64> {
-            MatRef::from_column_major_slice(x, x.len(), 1)
-        }
-        fn column_mut(x: &mut [C64]) -> MatMut<'_, C64> {
-            let rows = x.len();
-            MatMut::from_column_major_slice_mut(x, rows, 1)
-        }
-        let mut basis: Vec<C64> = fixed_noise(n, 1).iter().map(|x| C64::new(*x, 0.0)).collect();
-        let length = basis.iter().map(Complex::norm_sqr).sum::<f64>().sqrt();
-        basis.iter_mut().for_each(|x| *x /= length);
-        let mut tridiagonal = DMatrix::zeros(PAIR_STEPS, PAIR_STEPS);
-        let mut largest = 0.0_f64;
-        for step in 0..PAIR_STEPS.min(n - 1) {
-            let size = step + 1;
-            let so_far = MatRef::from_column_major_slice(&basis, n, size);
-            let mut next = vec![C64::new(0.0, 0.0); n];
-            matmul(column_mut(&mut next), Accum::Replace, view(a), column(&basis[step * n..]), one, Par::Seq);
-            // Once is not enough (Parlett, §6.9).
-            for again in [false, true] {
-                let mut parts = vec![C64::new(0.0, 0.0); size];
-                matmul(column_mut(&mut parts), Accum::Replace, so_far.adjoint(), column(&next), one, Par::Seq);
-                matmul(column_mut(&mut next), Accum::Add, so_far, column(&parts), -one, Par::Seq);
-                if !again {
-                    tridiagonal[(step, step)] = parts[step].re;
-                }
-            }
-            let norm = next.iter().map(Complex::norm_sqr).sum::<f64>().sqrt();
-            largest = largest.max(tridiagonal[(step, step)].abs());
-            // An invariant subspace: what else there is can only be told by the full decomposition.
-            if norm <= n as f64 * f64::EPSILON * largest {
-                break;
-            }
-            if size >= count && size % LOOK == 0 {
-                let (values, vectors) = symmetric_eigen(&tridiagonal.view((0, 0), (size, size)).into_owned())?;
-                if (0..count).all(|i| norm * vectors[(step, i)].abs() <= RESIDUAL * values[0]) {
-                    let weights = vectors.columns(0, count).map(|x| C64::new(x, 0.0));
-                    let basis = DMatrix::from_vec(n, size, basis);
-                    return Ok((values[..count].to_vec(), multiply_complex(&basis, &weights)));
-                }
-            }
-            if size == PAIR_STEPS {
-                break;
-            }
-            largest = largest.max(norm);
-            (tridiagonal[(size, step)], tridiagonal[(step, size)]) = (norm, norm);
-            basis.extend(next.iter().map(|x| x / norm));
-        }
-    }
-    let (mut values, vectors) = hermitian_eigen(a)?;
-    values.truncate(count);
-    Ok((values, vectors.columns(0, count).into_owned()))
-}
-
-/// Eigenvalues of a real symmetric matrix (lower triangle read), descending, and their vectors as columns.
-fn symmetric_eigen(a: &DMatrix<f64>) -> Result<(Vec<f64>, DMatrix<f64>), NoConvergence> {
-    use_one_thread();
-    let eigen = view(a).self_adjoint_eigen(faer::Side::Lower).map_err(|_| NoConvergence("symmetric eigenproblem"))?;
-    let n = a.nrows();
-    let (values, vectors) = (eigen.S().column_vector(), eigen.U());
-    let descending = (0..n).rev().map(|i| values[i]).collect();
-    Ok((descending, DMatrix::from_fn(n, n, |i, j| vectors[(i, n - 1 - j)])))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,32 +222,5 @@ mod tests {
         };
         let one = with(1);
         assert!([2, 3].into_iter().all(|threads| with(threads) == one));
-    }
-
-    #[test]
-    fn leading_hermitian_pairs_are_those_of_the_full_decomposition() {
-        let part = |seed: usize, i: usize, j: usize| ((seed + 7 * i * i + 13 * j + i * j) as f64).sin();
-        // A flat floor below a few strong directions, and one of nothing but the floor; small enough for both ways.
-        for (n, strong, floor) in [(20, 3, 0.1), (60, 3, 0.1), (120, 0, 1.0), (90, 90, 0.0)] {
-            let noise =
-                DMatrix::from_fn(n, n + 9, |i, j| C64::new(part(1, i, j), part(2, j, i))) * C64::new(floor, 0.0);
-            let signal =
-                DMatrix::from_fn(n, strong.max(1), |i, j| C64::new(part(3, i, j), part(4, i, j)) * (j + 1) as f64);
-            let a = &noise * noise.adjoint() + &signal * signal.adjoint();
-            let (all, _) = hermitian_eigen(&a).unwrap();
-            let (values, vectors) = leading_hermitian(&a, 2).unwrap();
-            assert_eq!((values.len(), vectors.shape()), (2, (n, 2)));
-            for (i, value) in values.iter().enumerate() {
-                assert!((value - all[i]).abs() <= 1e-10 * all[0], "{n}: {value} instead of {}", all[i]);
-                let residual = &a * vectors.column(i) - vectors.column(i) * C64::new(*value, 0.0);
-                assert!(residual.norm() <= 1e-9 * all[0]);
-            }
-        }
-        let (values, vectors) = leading_hermitian(&DMatrix::identity(40, 40), 40).unwrap();
-        assert_eq!((values.len(), vectors.shape()), (40, (40, 40)));
-        let (values, _) = leading_hermitian(&DMatrix::zeros(40, 40), 1).unwrap();
-        assert_eq!(values, [0.0]);
-        let (values, _) = leading_hermitian(&DMatrix::identity(40, 40), 2).unwrap();
-        assert!((values[0] - 1.0).abs() <= 1e-12);
     }
 }

@@ -8,8 +8,11 @@
 
 mod cost;
 mod leading;
+mod pairs;
+mod tridiagonal;
 
-pub use leading::{leading_hermitian, leading_singular_values, leading_svd};
+pub use leading::{leading_singular_values, leading_svd};
+pub use pairs::leading_hermitian;
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};

@@ -3,9 +3,15 @@
 use nalgebra::{Complex, DMatrix};
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// Lines per tile: the planes of four channels and sixteen stretches, 32 KiB, stay in the first-level cache.
-const TILE: usize = 32;
+/// Lines per tile, one cache line of each plane: the planes of two channels and thirty-two stretches, 8 KiB, stay in the
+/// first-level cache, and the sums of a hundred channels, 0.6 MiB, in the second-level one.
+const TILE: usize = 8;
+
+/// Bytes that the transforms of a batch take: where many stretches are summed at once, sums are loaded seldom, and from some
+/// thirty stretches on that no longer shows.
+const BATCH_BYTES: usize = 32 << 20;
 
 /// Channels per side of a block: four products in re and im, eight accumulators, leave half of sixteen vector registers
 /// for what is loaded.
@@ -58,8 +64,37 @@ pub(super) struct PairSums {
     tiles: Vec<Vec<f64>>,
 }
 
-/// Transforms of several channels for several stretches of time: `spectra[channel][stretch]`, all lines each.
-pub(super) type Batch = Vec<Vec<Vec<Complex<f64>>>>;
+/// Transforms of several channels for several stretches of time, all lines each: [channel][stretch][line]. The room is used
+/// again and again.
+pub(super) struct Batch {
+    lines: usize,
+    stretches: usize,
+    spectra: Vec<Complex<f64>>,
+}
+
+impl Batch {
+    pub(super) fn new(lines: usize) -> Batch {
+        Batch { lines, stretches: 0, spectra: Vec::new() }
+    }
+
+    /// Stretches of so many channels that are worth a batch.
+    pub(super) fn stretches(channels: usize, lines: usize) -> usize {
+        /// With fewer ones the sums are loaded too often, with more of them nothing is gained.
+        const WORTH: (usize, usize) = (8, 32);
+        (BATCH_BYTES / (size_of::<Complex<f64>>() * channels * lines)).clamp(WORTH.0, WORTH.1)
+    }
+
+    /// Room for each channel's stretches, one after the other; what was there is lost.
+    pub(super) fn channels(
+        &mut self,
+        channels: usize,
+        stretches: usize,
+    ) -> impl IndexedParallelIterator<Item = &mut [Complex<f64>]> {
+        self.stretches = stretches;
+        self.spectra.resize(channels * stretches * self.lines, Complex::default());
+        self.spectra.par_chunks_exact_mut(stretches * self.lines)
+    }
+}
 
 impl PairSums {
     pub(super) fn new(lines: usize, pairs: Pairs) -> PairSums {
@@ -69,15 +104,22 @@ impl PairSums {
     }
 
     /// Adds Σ_s a_i(s) conj(b_j(s)) for every pair; of [`Pairs::Lower`] both are the same.
-    pub(super) fn add(&mut self, a: &Batch, b: &Batch, stretches: usize) {
+    pub(super) fn add(&mut self, a: &Batch, b: &Batch) {
         let (lines, pairs, blocks) = (self.lines, self.pairs, &self.blocks[..]);
         let arch = Arch::new();
-        self.tiles.par_iter_mut().enumerate().for_each(|(tile, sums)| {
+        let tiles = self.tiles.par_iter_mut().enumerate();
+        tiles.for_each_init(<(Planes, Planes)>::default, |(of_a, of_b), (tile, sums)| {
             let from = tile * TILE;
-            let width = TILE.min(lines - from);
-            let a = Planes::new(a, stretches, from, width);
-            let of_b = matches!(pairs, Pairs::All(..)).then(|| Planes::new(b, stretches, from, width));
-            arch.dispatch(Update { sums, blocks, a: &a, b: of_b.as_ref().unwrap_or(&a) });
+            let lines = from..lines.min(from + TILE);
+            of_a.fill(a, lines.clone());
+            let b = match pairs {
+                Pairs::Lower(_) => &*of_a,
+                Pairs::All(..) => {
+                    of_b.fill(b, lines);
+                    of_b
+                }
+            };
+            arch.dispatch(Update { sums, blocks, a: of_a, b });
         });
     }
 
@@ -93,33 +135,31 @@ impl PairSums {
 
     /// The Hermitian matrix of every line, times `scale` of the line. Of [`Pairs::Lower`] only.
     ///
-    /// A tile's sums go once its lines are made. One thread takes all of the room, so that an allocator with a heap for
-    /// every thread gives the sums' room to the next lines.
+    /// A tile's sums go once its lines are made.
     pub(super) fn into_matrices(self, scale: impl Fn(usize) -> f64 + Sync) -> Vec<DMatrix<Complex<f64>>> {
         let Pairs::Lower(n) = self.pairs else {
             unreachable!("only products of channels with each other are Hermitian")
         };
         let (lines, blocks) = (self.lines, &self.blocks[..]);
-        let mut matrices = Vec::with_capacity(lines);
-        for (tile, sums) in self.tiles.into_iter().enumerate() {
-            let from = tile * TILE;
-            let until = lines.min(from + TILE);
-            matrices.extend((from..until).map(|_| DMatrix::zeros(n, n)));
-            matrices[from..].par_iter_mut().enumerate().for_each(|(k, matrix)| {
-                let scale = scale(from + k);
-                for (block, &(row, column)) in sums.chunks_exact(BLOCK).zip(blocks) {
-                    for (product, sum) in block.chunks_exact(2 * TILE).enumerate() {
-                        let (i, j) = (SIDE * row + product / SIDE, SIDE * column + product % SIDE);
-                        if j <= i && i < n {
-                            let value = Complex::new(sum[k] * scale, sum[TILE + k] * scale);
-                            matrix[(i, j)] = value;
-                            matrix[(j, i)] = value.conj();
-                        }
+        let of_line = |sums: &[f64], k: usize, scale: f64| {
+            let mut matrix = DMatrix::zeros(n, n);
+            for (block, &(row, column)) in sums.chunks_exact(BLOCK).zip(blocks) {
+                for (product, sum) in block.chunks_exact(2 * TILE).enumerate() {
+                    let (i, j) = (SIDE * row + product / SIDE, SIDE * column + product % SIDE);
+                    if j <= i && i < n {
+                        let value = Complex::new(sum[k] * scale, sum[TILE + k] * scale);
+                        matrix[(i, j)] = value;
+                        matrix[(j, i)] = value.conj();
                     }
                 }
-            });
-        }
-        matrices
+            }
+            matrix
+        };
+        let of_tile = |(tile, sums): (usize, Vec<f64>)| -> Vec<_> {
+            let from = tile * TILE;
+            (from..lines.min(from + TILE)).map(|line| of_line(&sums, line - from, scale(line))).collect()
+        };
+        self.tiles.into_par_iter().enumerate().flat_map_iter(of_tile).collect()
     }
 
     pub(super) fn clear(&mut self) {
@@ -128,23 +168,28 @@ impl PairSums {
 }
 
 /// Real and imaginary parts apart, one tile of lines: what is missing in the last tile or block is zero.
+#[derive(Default)]
 struct Planes {
     stretches: usize,
     values: Vec<f64>,
 }
 
 impl Planes {
-    fn new(batch: &Batch, stretches: usize, from: usize, width: usize) -> Planes {
-        let channels = batch.len().next_multiple_of(SIDE);
-        let mut values = vec![0.0; 2 * TILE * stretches * channels];
-        let spectra = batch.iter().flat_map(|channel| &channel[..stretches]);
-        for (room, spectrum) in values.chunks_exact_mut(2 * TILE).zip(spectra) {
+    fn fill(&mut self, batch: &Batch, lines: Range<usize>) {
+        self.stretches = batch.stretches;
+        let width = lines.len();
+        let channels = batch.spectra.len() / (batch.stretches * batch.lines).max(1);
+        self.values.resize(2 * TILE * batch.stretches * channels.next_multiple_of(SIDE), 0.0);
+        let mut rooms = self.values.chunks_exact_mut(2 * TILE);
+        for (room, spectrum) in rooms.by_ref().zip(batch.spectra.chunks_exact(batch.lines)) {
             let (re, im) = room.split_at_mut(TILE);
-            for ((re, im), z) in re.iter_mut().zip(im).zip(&spectrum[from..from + width]) {
+            for ((re, im), z) in re.iter_mut().zip(&mut *im).zip(&spectrum[lines.clone()]) {
                 (*re, *im) = (z.re, z.im);
             }
+            re[width..].fill(0.0);
+            im[width..].fill(0.0);
         }
-        Planes { stretches, values }
+        rooms.for_each(|room| room.fill(0.0));
     }
 
     /// The channels of one side of a block.
@@ -207,8 +252,14 @@ mod tests {
 
     fn batch(channels: usize, stretches: usize, lines: usize, seed: usize) -> Batch {
         let value = |c: usize, s: usize, k: usize| ((seed + 31 * c + 17 * s + 7 * k) as f64).sin();
-        let spectrum = |c, s| (0..lines).map(|k| Complex::new(value(c, s, k), value(c + 5, s, k))).collect();
-        (0..channels).map(|c| (0..stretches).map(|s| spectrum(c, s)).collect()).collect()
+        let mut batch = Batch::new(lines);
+        batch.channels(channels, stretches).enumerate().for_each(|(c, room)| {
+            for (at, z) in room.iter_mut().enumerate() {
+                let (s, k) = (at / lines, at % lines);
+                *z = Complex::new(value(c, s, k), value(c + 5, s, k));
+            }
+        });
+        batch
     }
 
     /// Sizes that divide no tile and no block.
@@ -221,11 +272,12 @@ mod tests {
             for _ in 0..2 {
                 all.clear();
                 lower.clear();
-                all.add(&a, &b, stretches);
-                lower.add(&a, &a, stretches);
+                all.add(&a, &b);
+                lower.add(&a, &a);
             }
+            let at = |batch: &Batch, c: usize, s: usize, k: usize| batch.spectra[(c * stretches + s) * lines + k];
             let expected = |x: &Batch, i: usize, y: &Batch, j: usize, k: usize| -> Complex<f64> {
-                (0..stretches).map(|s| x[i][s][k] * y[j][s][k].conj()).sum()
+                (0..stretches).map(|s| at(x, i, s, k) * at(y, j, s, k).conj()).sum()
             };
             // Sums of 2 S products below 1, each rounded once.
             let tolerance = 4.0 * stretches as f64 * f64::EPSILON;

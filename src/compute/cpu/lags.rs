@@ -13,9 +13,6 @@ use rayon::prelude::*;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use std::sync::Arc;
 
-/// Stretches that are transformed before their products are summed.
-const BATCH: usize = 16;
-
 /// Transform length over lags: at 5 four fifths of each transform are new samples, and longer ones gain little.
 const LENGTH_PER_LAG: usize = 5;
 
@@ -33,8 +30,12 @@ pub(in super::super) struct Lags {
     pending: Vec<Vec<f64>>,
     /// Reference samples that went into finished stretches, over the whole record.
     used: u64,
+    /// Stretches that are worth a batch.
+    most: usize,
     /// Stretches waiting for transforms: start within `pending`, reference samples.
     waiting: Vec<(usize, usize)>,
+    /// Transforms of responses and references.
+    spectra: [Batch; 2],
     sums: PairSums,
     blocks: Vec<LagBlock>,
     edges: Edges,
@@ -54,7 +55,9 @@ impl Lags {
             segment: 0,
             pending: vec![Vec::new(); plan.channels],
             used: 0,
+            most: Batch::stretches(plan.channels + references, length / 2 + 1),
             waiting: Vec::new(),
+            spectra: [Batch::new(length / 2 + 1), Batch::new(length / 2 + 1)],
             sums: PairSums::new(length / 2 + 1, Pairs::All(plan.channels, references)),
             blocks: Vec::new(),
             edges: Edges::new(plan),
@@ -81,7 +84,7 @@ impl Lags {
             self.waiting.push((at, count));
             self.used += count as u64;
             at += count;
-            if self.waiting.len() == BATCH {
+            if self.waiting.len() == self.most {
                 self.transform();
             }
             // Empty blocks (more blocks than samples) end at once, too.
@@ -98,25 +101,26 @@ impl Lags {
         if self.waiting.is_empty() {
             return;
         }
-        let room = || (self.forward.make_input_vec(), self.forward.make_scratch_vec());
-        let spectrum = |(input, scratch): &mut (Vec<f64>, Vec<Complex<f64>>), samples: &[f64]| {
-            let (taken, padding) = input.split_at_mut(samples.len());
-            taken.copy_from_slice(samples);
-            padding.fill(0.0);
-            let mut output = self.forward.make_output_vec();
-            self.forward.process_with_scratch(input, &mut output, scratch).expect("all buffers have the plan's length");
-            output
-        };
-        let responses = |room: &mut _, channel: &Vec<f64>| {
-            let end = |at: usize, count: usize| (at + count + self.plan.lags - 1).min(channel.len());
-            self.waiting.iter().map(|&(at, count)| spectrum(room, &channel[at..end(at, count)])).collect()
-        };
-        let references = |room: &mut _, &row: &usize| {
-            self.waiting.iter().map(|&(at, count)| spectrum(room, &self.pending[row][at..at + count])).collect()
-        };
-        let a: Batch = self.pending.par_iter().map_init(room, responses).collect();
-        let b: Batch = self.plan.references.par_iter().map_init(room, references).collect();
-        self.sums.add(&a, &b, self.waiting.len());
+        let (lines, lags, pending, waiting) = (self.length / 2 + 1, self.plan.lags, &self.pending, &self.waiting[..]);
+        let forward = &self.forward;
+        let room = || (forward.make_input_vec(), forward.make_scratch_vec());
+        // Transforms of what each stretch has of a channel, up to `more` samples behind its end.
+        let transform =
+            |(input, scratch): &mut (Vec<f64>, Vec<_>), to: &mut [Complex<f64>], row: usize, more: usize| {
+                for (spectrum, &(at, count)) in to.chunks_exact_mut(lines).zip(waiting) {
+                    let samples = &pending[row][at..(at + count + more).min(pending[row].len())];
+                    let (taken, padding) = input.split_at_mut(samples.len());
+                    taken.copy_from_slice(samples);
+                    padding.fill(0.0);
+                    forward.process_with_scratch(input, spectrum, scratch).expect("all buffers have the plan's length");
+                }
+            };
+        let [responses, references] = &mut self.spectra;
+        let channels = responses.channels(pending.len(), waiting.len()).enumerate();
+        channels.for_each_init(room, |room, (row, to)| transform(room, to, row, lags - 1));
+        let rows = references.channels(self.plan.references.len(), waiting.len()).zip(&self.plan.references);
+        rows.for_each_init(room, |room, (to, &row)| transform(room, to, row, 0));
+        self.sums.add(responses, references);
         self.waiting.clear();
     }
 

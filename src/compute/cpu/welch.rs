@@ -3,14 +3,9 @@
 use super::super::accumulate::{Batch, PairSums, Pairs};
 use super::super::{ComputeError, CrossSpectra, SpectralMatrices, WelchPlan, hann};
 use crate::model::record::Block;
-use nalgebra::Complex;
 use rayon::prelude::*;
 use realfft::{RealFftPlanner, RealToComplex};
 use std::sync::Arc;
-
-/// Segments that are transformed before their products are summed: enough to reuse a loaded accumulator tile,
-/// few enough that the transforms of a hundred channels at 1024 points stay at 13 MiB.
-const BATCH: usize = 16;
 
 pub(super) struct Welch {
     plan: WelchPlan,
@@ -20,6 +15,7 @@ pub(super) struct Welch {
     segment: usize,
     /// Samples not yet transformed, one vector a channel.
     pending: Vec<Vec<f32>>,
+    batch: Batch,
     sums: PairSums,
     longest: u64,
     count: usize,
@@ -34,40 +30,41 @@ impl Welch {
             fft: RealFftPlanner::new().plan_fft_forward(n),
             segment: 0,
             pending: vec![Vec::new(); plan.channels],
+            batch: Batch::new(n / 2 + 1),
             sums: PairSums::new(n / 2 + 1, Pairs::Lower(plan.channels)),
             longest: 0,
             count: 0,
         }
     }
 
-    /// Transforms the complete segments among the pending samples, `BATCH` at a time.
+    /// Transforms the complete segments among the pending samples, a batch at a time.
     fn drain(&mut self) {
-        let (n, hop) = (self.plan.segment_length, self.plan.hop);
+        let (n, hop, lines) = (self.plan.segment_length, self.plan.hop, self.plan.segment_length / 2 + 1);
         let available = self.pending.first().map_or(0, Vec::len);
         let complete = if available < n { 0 } else { (available - n) / hop + 1 };
-        for first in (0..complete).step_by(BATCH) {
-            let stretches = BATCH.min(complete - first);
-            let room = || (self.fft.make_input_vec(), self.fft.make_scratch_vec());
-            let transform = |(input, scratch): &mut (Vec<f64>, Vec<_>), channel: &Vec<f32>| {
-                let start = |s: usize| (first + s) * hop;
-                (0..stretches).map(|s| self.transform(&channel[start(s)..start(s) + n], input, scratch)).collect()
-            };
-            let batch: Batch = self.pending.par_iter().map_init(room, transform).collect();
-            self.sums.add(&batch, &batch, stretches);
+        let most = Batch::stretches(self.plan.channels, lines);
+        let (fft, window) = (&self.fft, &self.window[..]);
+        let room = || (fft.make_input_vec(), fft.make_scratch_vec());
+        for first in (0..complete).step_by(most) {
+            let channels = self.batch.channels(self.plan.channels, most.min(complete - first));
+            channels.zip(&self.pending).for_each_init(room, |(input, scratch), (spectra, channel)| {
+                for (s, spectrum) in spectra.chunks_exact_mut(lines).enumerate() {
+                    windowed(&channel[(first + s) * hop..][..n], window, input);
+                    fft.process_with_scratch(input, spectrum, scratch).expect("all buffers have the plan's length");
+                }
+            });
+            self.sums.add(&self.batch, &self.batch);
         }
         self.count += complete;
         self.pending.iter_mut().for_each(|channel| drop(channel.drain(..(complete * hop).min(available))));
     }
+}
 
-    /// `input` and `scratch` are room for the transform.
-    fn transform(&self, samples: &[f32], input: &mut [f64], scratch: &mut [Complex<f64>]) -> Vec<Complex<f64>> {
-        let mean = samples.iter().map(|&y| f64::from(y)).sum::<f64>() / samples.len() as f64;
-        let windowed = samples.iter().zip(&self.window).map(|(&y, w)| (f64::from(y) - mean) * w);
-        input.iter_mut().zip(windowed).for_each(|(to, y)| *to = y);
-        let mut output = self.fft.make_output_vec();
-        self.fft.process_with_scratch(input, &mut output, scratch).expect("all buffers have the plan's length");
-        output
-    }
+/// Samples without their mean, times the window.
+fn windowed(samples: &[f32], window: &[f64], to: &mut [f64]) {
+    let mean = samples.iter().map(|&y| f64::from(y)).sum::<f64>() / samples.len() as f64;
+    let values = samples.iter().zip(window).map(|(&y, w)| (f64::from(y) - mean) * w);
+    to.iter_mut().zip(values).for_each(|(to, y)| *to = y);
 }
 
 impl CrossSpectra for Welch {
@@ -96,6 +93,7 @@ impl CrossSpectra for Welch {
         let power = self.window.iter().map(|w| w * w).sum::<f64>();
         let scale = 1.0 / (self.plan.sampling_rate_hz * power * self.count as f64);
         let one_sided = |line: usize| if line == 0 || 2 * line == n { 1.0 } else { 2.0 };
+        drop(self.batch);
         let matrices = self.sums.into_matrices(|line| scale * one_sided(line));
         Ok(SpectralMatrices { line_hz: self.plan.sampling_rate_hz / n as f64, segments: self.count, matrices })
     }
