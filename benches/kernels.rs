@@ -66,7 +66,7 @@ fn spectra(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
     for case in SPECTRA.iter().filter(|case| case.kind == Kind::Random).chain([&large]) {
         let hop = case.length / 2;
         let record = blocks(cases::record(case.kind, case.channels, (case.segments + 1) * hop));
-        let plan = WelchPlan { channels: case.channels, sampling_rate_hz: 1.0, segment_length: case.length, hop };
+        let plan = WelchPlan::new(case.channels, 1.0, case.length, hop);
         let (n, l) = (case.length as f64, case.channels as f64);
         let flops = case.segments as f64 * (2.5 * n * n.log2() * l + 2.0 * l * (l + 1.0) * n);
         let name = format!("{:03}x{:04}x{:05}", case.channels, case.segments, case.length);

@@ -11,7 +11,8 @@ use oma_worker::compute::{Backend, LagPlan};
 use oma_worker::modal::clustering::average_linkage;
 use oma_worker::modal::poles::Pole;
 use oma_worker::modal::shapes::NormalShape;
-use oma_worker::modal::{ModalError, automatic, fdd, spectrum};
+use oma_worker::modal::spectrum::Spectra;
+use oma_worker::modal::{ModalError, automatic, fdd};
 use oma_worker::model::control::Control;
 use oma_worker::model::parameters::{Drive, SsiParameters, Weighting};
 use oma_worker::model::record::{Block, MemoryRecord, RawFile, Record};
@@ -51,14 +52,14 @@ fn record(channels: usize) -> MemoryRecord {
 fn frequency_domain(criterion: &mut Criterion) {
     for channels in [32, 100] {
         let (record, control) = (record(channels), Control::none());
-        let spectra = || spectrum::spectral_matrices(&record, 1024, 0.5, &Cpu, &control).unwrap();
+        let spectra = || Spectra::new(&record, 1024, 0.5, &Cpu, &control).unwrap();
         let setting = fdd::PeakSetting { band_hz: (0.0, 50.0), overlap: 0.5, prominence: fdd::PROMINENCE };
         let matrices = spectra();
         let mut group = criterion.benchmark_group(format!("fdd/{channels} channels"));
-        group.bench_function("spectral_matrices", |bencher| bencher.iter(spectra));
-        group.bench_function("peaks", |bencher| bencher.iter(|| fdd::peaks(&matrices, &setting, &control).unwrap()));
+        group.bench_function("spectra", |bencher| bencher.iter(spectra));
+        group.bench_function("peaks", |bencher| bencher.iter(|| fdd::peaks(&matrices, &setting).unwrap()));
         group.bench_function("singular_values", |bencher| {
-            bencher.iter(|| spectrum::singular_values(&matrices, 3, &control).unwrap());
+            bencher.iter(|| matrices.singular_values(3).unwrap());
         });
     }
 }
@@ -190,8 +191,9 @@ fn leading_against_all_triplets(criterion: &mut Criterion) {
 fn leading_against_all_pairs(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("crossover/Hermitian pairs");
     for channels in [16, 24, 32, 100] {
-        let spectra = spectrum::spectral_matrices(&record(channels), 1024, 0.5, &Cpu, &Control::none()).unwrap();
-        let some = || spectra.matrices.iter().skip(100).step_by(40);
+        let (record, control) = (record(channels), Control::none());
+        let spectra = Spectra::new(&record, 1024, 0.5, &Cpu, &control).unwrap();
+        let some = || spectra.whole().unwrap().matrices.iter().skip(100).step_by(40);
         group.bench_function(format!("{channels}/all"), |bencher| {
             bencher.iter(|| some().for_each(|g| drop(black_box(oma_linalg::hermitian_eigen(g).unwrap()))));
         });

@@ -6,7 +6,8 @@
 
 use nalgebra::DMatrix;
 use oma_worker::compute::cpu::Cpu;
-use oma_worker::modal::{ModalError, automatic, fdd, spectrum};
+use oma_worker::modal::spectrum::Spectra;
+use oma_worker::modal::{ModalError, automatic, fdd};
 use oma_worker::model::control::Control;
 use oma_worker::model::parameters::{SsiParameters, Weighting};
 use oma_worker::model::record::{Block, BlockSource, MemoryRecord, ReadError, Record, RecordInfo, Segment};
@@ -123,11 +124,11 @@ fn fdd(minutes: usize) {
     let record = Repeated::new(CHANNELS as usize, minutes);
     let start = Instant::now();
     let control = Control::none();
-    let spectra = spectrum::spectral_matrices(&record, SEGMENT as usize, 0.5, &Cpu, &control).unwrap();
+    let spectra = Spectra::new(&record, SEGMENT as usize, 0.5, &Cpu, &control).unwrap();
     let sums = start.elapsed().as_secs_f64();
     let setting = fdd::PeakSetting { band_hz: (0.0, RATE_HZ / 2.0), overlap: 0.5, prominence: fdd::PROMINENCE };
-    let peaks = fdd::peaks(&spectra, &setting, &control).unwrap().len();
-    spectrum::singular_values(&spectra, 3, &control).unwrap();
+    let peaks = fdd::peaks(&spectra, &setting).unwrap().len();
+    spectra.singular_values(3).unwrap();
     let seconds = start.elapsed().as_secs_f64();
     let segments = spectra.segments as f64;
     // Half of the Hermitian products, four multiply-adds each, at every line; a real transform takes 2.5 n log₂ n.

@@ -9,7 +9,8 @@ use oma_worker::compute::cpu::Cpu;
 use oma_worker::compute::{
     Backend, ComputeError, CrossSpectra, LagAccumulator, LagPlan, LagProducts, SpectralMatrices, WelchPlan,
 };
-use oma_worker::modal::{fdd, spectrum};
+use oma_worker::modal::fdd;
+use oma_worker::modal::spectrum::Spectra;
 use oma_worker::model::control::Control;
 use oma_worker::model::record::{Block, MemoryRecord};
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
@@ -71,9 +72,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let record = MemoryRecord::new(100.0, frame.record(&measurement));
     let backend = Counting::default();
     let control = Control::none();
-    let spectra = spectrum::spectral_matrices(&record, 4096, 0.5, &backend, &control)?;
+    let spectra = Spectra::new(&record, 4096, 0.5, &backend, &control)?;
     let setting = fdd::PeakSetting { band_hz: (0.0, 50.0), overlap: 0.5, prominence: fdd::PROMINENCE };
-    for peak in fdd::peaks(&spectra, &setting, &control)? {
+    for peak in fdd::peaks(&spectra, &setting)? {
         println!("{:8.4} Hz", peak.frequency_hz);
     }
     println!("{} samples went through {}", backend.samples.load(Ordering::Relaxed), backend.name());

@@ -21,6 +21,7 @@ pub(crate) use spectral_sums::{SpectralSums, hann};
 
 use crate::model::record::{Block, Segment};
 use nalgebra::{Complex, DMatrix};
+use std::ops::Range;
 
 /// A plan that cannot be carried out, or a device that failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -62,6 +63,20 @@ pub struct WelchPlan {
     pub segment_length: usize,
     /// Samples from the start of a segment to the start of the next.
     pub hop: usize,
+    /// Lines that are wanted, of 0 ..= N/2.
+    pub lines: Range<usize>,
+}
+
+impl WelchPlan {
+    /// Averages of every line.
+    pub fn new(channels: usize, sampling_rate_hz: f64, segment_length: usize, hop: usize) -> WelchPlan {
+        WelchPlan { channels, sampling_rate_hz, segment_length, hop, lines: 0..segment_length / 2 + 1 }
+    }
+
+    /// Whether every line is wanted.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.lines == (0..self.segment_length / 2 + 1)
+    }
 }
 
 /// One-sided cross-spectral density matrices G(f_k), k = 0..=N/2, f_k = k·fs/N, unit²/Hz.
@@ -74,8 +89,20 @@ pub struct SpectralMatrices {
     pub line_hz: f64,
     /// Segments that were averaged.
     pub segments: usize,
+    /// Line of the first matrix.
+    pub first_line: usize,
     /// One Hermitian channels × channels matrix a line.
     pub matrices: Vec<DMatrix<Complex<f64>>>,
+}
+
+impl SpectralMatrices {
+    /// G of a line.
+    ///
+    /// # Panics
+    /// If it is none of these.
+    pub fn at(&self, line: usize) -> &DMatrix<Complex<f64>> {
+        &self.matrices[line - self.first_line]
+    }
 }
 
 /// Accumulates [`SpectralMatrices`].

@@ -64,13 +64,14 @@
 //! #     Measurement { dofs: vec![0, 1, 2], sampling_rate_hz: 50.0, samples: 15_000, noise: 0.05, seed: 7 };
 //! # let record = MemoryRecord::new(50.0, frame.record(&measurement));
 //! use oma_worker::compute::cpu::Cpu;
-//! use oma_worker::modal::{fdd, spectrum};
+//! use oma_worker::modal::fdd;
+//! use oma_worker::modal::spectrum::Spectra;
 //! use oma_worker::model::control::Control;
 //!
 //! let control = Control::none();
-//! let spectra = spectrum::spectral_matrices(&record, 1024, 0.5, &Cpu, &control)?;
+//! let spectra = Spectra::new(&record, 1024, 0.5, &Cpu, &control)?;
 //! let setting = fdd::PeakSetting { band_hz: (0.0, 25.0), overlap: 0.5, prominence: fdd::PROMINENCE };
-//! let peaks = fdd::peaks(&spectra, &setting, &control)?;
+//! let peaks = fdd::peaks(&spectra, &setting)?;
 //! // A peak is as wide as its damping makes it, 2 ξ f, and no finer than a line of the spectrum.
 //! for exact in frame.modes() {
 //!     let width = 2.0 * exact.damping_ratio * exact.frequency_hz + spectra.line_hz;

@@ -12,7 +12,7 @@ mod pairs;
 mod tridiagonal;
 
 pub use leading::{leading_singular_values, leading_svd};
-pub use pairs::leading_hermitian;
+pub use pairs::{Pairs, leading_hermitian};
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
@@ -175,7 +175,7 @@ pub fn divide_upper(r: &DMatrix<f64>, b: &DMatrix<f64>) -> DMatrix<f64> {
 ///
 /// # Errors
 /// [`NoConvergence`].
-pub fn hermitian_eigen(a: &DMatrix<C64>) -> Result<(Vec<f64>, DMatrix<C64>), NoConvergence> {
+pub fn hermitian_eigen(a: &DMatrix<C64>) -> Result<Pairs, NoConvergence> {
     use_one_thread();
     let eigen = view(a).self_adjoint_eigen(faer::Side::Lower).map_err(|_| NoConvergence("Hermitian eigenproblem"))?;
     let n = a.nrows();

@@ -7,6 +7,9 @@ use super::{C64, NoConvergence, hermitian_eigen};
 use nalgebra::DMatrix;
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
+/// Eigenvalues, descending, and their vectors as columns.
+pub type Pairs = (Vec<f64>, DMatrix<C64>);
+
 /// Largest residual ‖A v − s v‖ of a pair in units of the largest eigenvalue.
 const RESIDUAL: f64 = 1e-10;
 
@@ -29,7 +32,7 @@ const MOST_MORE: usize = 6;
 ///
 /// # Source
 /// Parlett (1998), "The symmetric eigenvalue problem", chapter 13.
-pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<(Vec<f64>, DMatrix<C64>), NoConvergence> {
+pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<Pairs, NoConvergence> {
     let count = count.min(a.nrows());
     if cost::pairs(a.nrows(), count)
         && let Some(pairs) = lanczos(a, count)?
@@ -42,7 +45,7 @@ pub fn leading_hermitian(a: &DMatrix<C64>, count: usize) -> Result<(Vec<f64>, DM
 }
 
 /// The pairs by Lanczos steps; `None` where they do not converge.
-fn lanczos(a: &DMatrix<C64>, count: usize) -> Result<Option<(Vec<f64>, DMatrix<C64>)>, NoConvergence> {
+fn lanczos(a: &DMatrix<C64>, count: usize) -> Result<Option<Pairs>, NoConvergence> {
     let (arch, n) = (Arch::new(), a.nrows());
     let matrix = Columns::of(a);
     let start = fixed_noise(n, 1);

@@ -57,7 +57,8 @@ impl Pairs {
 /// of lines run in parallel and each adds its transforms in their order, so the sums do not depend on the number of
 /// threads.
 pub(super) struct PairSums {
-    lines: usize,
+    /// Lines of the transforms that are summed.
+    lines: Range<usize>,
     pairs: Pairs,
     blocks: Vec<(usize, usize)>,
     /// One block after the other in each tile; within a block one product after the other, re then im.
@@ -97,20 +98,20 @@ impl Batch {
 }
 
 impl PairSums {
-    pub(super) fn new(lines: usize, pairs: Pairs) -> PairSums {
+    pub(super) fn new(lines: Range<usize>, pairs: Pairs) -> PairSums {
         let blocks = pairs.blocks();
-        let tiles = vec![vec![0.0; BLOCK * blocks.len()]; lines.div_ceil(TILE)];
+        let tiles = vec![vec![0.0; BLOCK * blocks.len()]; lines.len().div_ceil(TILE)];
         PairSums { lines, pairs, blocks, tiles }
     }
 
     /// Adds Σ_s a_i(s) conj(b_j(s)) for every pair; of [`Pairs::Lower`] both are the same.
     pub(super) fn add(&mut self, a: &Batch, b: &Batch) {
-        let (lines, pairs, blocks) = (self.lines, self.pairs, &self.blocks[..]);
+        let (lines, pairs, blocks) = (self.lines.clone(), self.pairs, &self.blocks[..]);
         let arch = Arch::new();
         let tiles = self.tiles.par_iter_mut().enumerate();
         tiles.for_each_init(<(Planes, Planes)>::default, |(of_a, of_b), (tile, sums)| {
-            let from = tile * TILE;
-            let lines = from..lines.min(from + TILE);
+            let from = lines.start + tile * TILE;
+            let lines = from..lines.end.min(from + TILE);
             of_a.fill(a, lines.clone());
             let b = match pairs {
                 Pairs::Lower(_) => &*of_a,
@@ -130,7 +131,7 @@ impl PairSums {
         let of_tile = move |sums: &'_ Vec<f64>| -> [Complex<f64>; TILE] {
             std::array::from_fn(|k| Complex::new(sums[at + k], sums[at + TILE + k]))
         };
-        self.tiles.iter().flat_map(of_tile).take(self.lines)
+        self.tiles.iter().flat_map(of_tile).take(self.lines.len())
     }
 
     /// The Hermitian matrix of every line, times `scale` of the line. Of [`Pairs::Lower`] only.
@@ -156,8 +157,8 @@ impl PairSums {
             matrix
         };
         let of_tile = |(tile, sums): (usize, Vec<f64>)| -> Vec<_> {
-            let from = tile * TILE;
-            (from..lines.min(from + TILE)).map(|line| of_line(&sums, line - from, scale(line))).collect()
+            let from = lines.start + tile * TILE;
+            (from..lines.end.min(from + TILE)).map(|line| of_line(&sums, line - from, scale(line))).collect()
         };
         self.tiles.into_par_iter().enumerate().flat_map_iter(of_tile).collect()
     }
@@ -267,8 +268,8 @@ mod tests {
     fn sums_are_those_of_the_formula() {
         for (channels, references, lines, stretches) in [(1, 1, 1, 1), (3, 2, 33, 5), (4, 3, 64, 16), (5, 1, 31, 2)] {
             let (a, b) = (batch(channels, stretches, lines, 1), batch(references, stretches, lines, 2));
-            let mut all = PairSums::new(lines, Pairs::All(channels, references));
-            let mut lower = PairSums::new(lines, Pairs::Lower(channels));
+            let mut all = PairSums::new(0..lines, Pairs::All(channels, references));
+            let mut lower = PairSums::new(0..lines, Pairs::Lower(channels));
             for _ in 0..2 {
                 all.clear();
                 lower.clear();

@@ -38,6 +38,7 @@ impl SpectralSums {
         SpectralMatrices {
             line_hz: plan.sampling_rate_hz / n as f64,
             segments: self.segments as usize,
+            first_line: 0,
             matrices: self.sums.chunks(l * (l + 1) / 2).enumerate().map(matrix).collect(),
         }
     }

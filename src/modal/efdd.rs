@@ -7,8 +7,7 @@
 use super::ModalError;
 use super::bell::{Bell, ModalSpectrum};
 use super::fdd::Peak;
-use crate::compute::SpectralMatrices;
-use crate::model::control::Control;
+use super::spectrum::Spectra;
 use nalgebra::{Complex, DMatrix, DVector};
 use rayon::prelude::*;
 
@@ -38,25 +37,27 @@ const NEAR_LINES: f64 = 2.0;
 /// `segment_length`: samples of a Welch segment; `averages`: samples of the record over those of a segment.
 ///
 /// # Errors
-/// [`ModalError::Cancelled`].
+/// As [`Spectra::each`].
 pub fn bells(
-    spectra: &SpectralMatrices,
+    spectra: &Spectra<'_>,
     peaks: &[Peak],
     filter: ModalFilter,
     segment_length: usize,
     averages: f64,
-    control: &Control,
 ) -> Result<Vec<Option<Bell>>, ModalError> {
-    let lines = spectra.matrices.len();
-    (0..peaks.len())
+    let lines = spectra.lines;
+    let rows: Vec<DVector<C64>> = (0..peaks.len()).map(|i| row(peaks, i, filter)).collect();
+    let powers = spectra.every(|matrices, line| {
+        let g = matrices.at(line);
+        Ok(rows.iter().map(|w| through(w, g)).collect::<Vec<f64>>())
+    })?;
+    let bells = (0..peaks.len())
         .into_par_iter()
         .map(|i| {
-            control.checkpoint()?;
             // No line of a neighbour's half, and not Nyquist, whose estimate has half the averages.
             let low = if i == 0 { FIRST_LINE } else { (peaks[i - 1].line + peaks[i].line).div_ceil(2) };
             let high = peaks.get(i + 1).map_or(lines - 2, |next| (peaks[i].line + next.line) / 2);
-            let w = row(peaks, i, filter);
-            let power: Vec<f64> = spectra.matrices.iter().map(|g| through(&w, g)).collect();
+            let power: Vec<f64> = powers.iter().map(|of_line| of_line[i]).collect();
             let spectrum = ModalSpectrum {
                 power: &power,
                 segment_length,
@@ -64,12 +65,13 @@ pub fn bells(
                 averages,
             };
             let bell = spectrum.fit(peaks[i].frequency_hz, (low, high));
-            Ok(bell.filter(|bell| {
+            bell.filter(|bell| {
                 let reach = (NEAR_LINES * spectra.line_hz).max(bell.damping_ratio * bell.frequency_hz);
                 (bell.frequency_hz - peaks[i].frequency_hz).abs() <= reach
-            }))
+            })
         })
-        .collect()
+        .collect();
+    Ok(bells)
 }
 
 /// w G wᴴ.

@@ -6,10 +6,10 @@
 
 use super::ModalError;
 use super::indicators::{mac, mpc, mpd, scaled_to_largest};
+use super::spectrum::Spectra;
 use crate::compute::SpectralMatrices;
-use crate::model::control::Control;
 use nalgebra::{Complex, DMatrix, DVector};
-use rayon::prelude::*;
+use std::collections::BTreeMap;
 
 type C64 = Complex<f64>;
 
@@ -56,17 +56,13 @@ pub struct Peak {
 /// Picks the peaks of a record's spectrum, ascending in frequency.
 ///
 /// # Errors
-/// [`ModalError::NoConvergence`], [`ModalError::Cancelled`].
-pub fn peaks(spectra: &SpectralMatrices, setting: &PeakSetting, control: &Control) -> Result<Vec<Peak>, ModalError> {
-    let scaled = UnitVariance::new(spectra);
-    let log: Vec<f64> = (0..spectra.matrices.len())
-        .into_par_iter()
-        .map(|line| -> Result<f64, ModalError> {
-            control.checkpoint()?;
-            let (values, _) = oma_linalg::leading_hermitian(&scaled.matrix(line), 1)?;
-            Ok(values[0].max(f64::MIN_POSITIVE).ln())
-        })
-        .collect::<Result<_, _>>()?;
+/// As [`Spectra::each`].
+pub fn peaks(spectra: &Spectra<'_>, setting: &PeakSetting) -> Result<Vec<Peak>, ModalError> {
+    let scaled = UnitVariance::new(spectra)?;
+    let log = spectra.every(|matrices, line| {
+        let (values, _) = oma_linalg::leading_hermitian(&scaled.matrix(matrices, line), 1)?;
+        Ok(values[0].max(f64::MIN_POSITIVE).ln())
+    })?;
     let averages = independent_averages(spectra.segments, setting.overlap);
     let least = setting.prominence * (2.0 / averages).sqrt();
     // The mean of each segment is removed, and the Hann window spreads that over the first lines.
@@ -77,13 +73,12 @@ pub fn peaks(spectra: &SpectralMatrices, setting: &PeakSetting, control: &Contro
         let prominence = || topographic_prominence(&log[first - 1..=last], line - (first - 1));
         is_highest.then(prominence).filter(|prominence| *prominence >= least).map(|prominence| (line, prominence))
     };
-    let candidates: Vec<(usize, f64)> = (first..last).filter_map(stands_out).collect();
-    let peak = |&(line, prominence): &(usize, f64)| -> Result<Option<Peak>, ModalError> {
-        control.checkpoint()?;
-        if !coherent(&scaled, line)? {
+    let prominences: BTreeMap<usize, f64> = (first..last).filter_map(stands_out).collect();
+    let found = spectra.each(&prominences.keys().copied().collect::<Vec<_>>(), |matrices, line| {
+        if !scaled.is_coherent(matrices, line)? {
             return Ok(None);
         }
-        let sum = &spectra.matrices[line - 1] + &spectra.matrices[line] + &spectra.matrices[line + 1];
+        let sum = matrices.at(line - 1) + matrices.at(line) + matrices.at(line + 1);
         let (_, vectors) = oma_linalg::leading_hermitian(&sum, 1)?;
         let shape = vectors.column(0);
         Ok(Some(Peak {
@@ -92,10 +87,9 @@ pub fn peaks(spectra: &SpectralMatrices, setting: &PeakSetting, control: &Contro
             shape: scaled_to_largest(shape.as_view()),
             mpc: mpc(shape.as_view()),
             mpd: mpd(shape.as_view()),
-            prominence,
+            prominence: prominences[&line],
         }))
-    };
-    let found: Vec<Option<Peak>> = candidates.par_iter().map(peak).collect::<Result<_, _>>()?;
+    })?;
     Ok(found.into_iter().flatten().collect())
 }
 
@@ -104,23 +98,36 @@ pub(super) fn independent_averages(segments: usize, overlap: f64) -> f64 {
     segments as f64 * (2.0 * INDEPENDENT * (1.0 - overlap)).min(1.0)
 }
 
-/// Spectra of the channels scaled to unit variance, so that a channel's unit does not decide what is a peak.
-struct UnitVariance<'a> {
-    spectra: &'a SpectralMatrices,
-    scale: Vec<f64>,
-}
+/// What scales the channels to unit variance, so that a channel's unit does not decide what is a peak.
+struct UnitVariance(Vec<f64>);
 
-impl UnitVariance<'_> {
-    fn new(spectra: &SpectralMatrices) -> UnitVariance<'_> {
-        let channels = spectra.matrices[0].nrows();
-        let power = |i: usize| spectra.matrices.iter().map(|g| g[(i, i)].re).sum::<f64>() * spectra.line_hz;
-        let scale = (0..channels).map(power).map(|p| if p > 0.0 { 1.0 / p.sqrt() } else { 0.0 }).collect();
-        UnitVariance { spectra, scale }
+impl UnitVariance {
+    fn new(spectra: &Spectra<'_>) -> Result<UnitVariance, ModalError> {
+        let by_line = spectra.every(|matrices, line| Ok(matrices.at(line).map_diagonal(|power| power.re)))?;
+        let power = |i: usize| by_line.iter().map(|powers| powers[i]).sum::<f64>() * spectra.line_hz;
+        let scale = |power: f64| if power > 0.0 { 1.0 / power.sqrt() } else { 0.0 };
+        Ok(UnitVariance((0..spectra.channels()).map(power).map(scale).collect()))
     }
 
-    fn matrix(&self, line: usize) -> DMatrix<C64> {
-        let g = &self.spectra.matrices[line];
-        DMatrix::from_fn(g.nrows(), g.ncols(), |i, j| g[(i, j)] * (self.scale[i] * self.scale[j]))
+    fn matrix(&self, matrices: &SpectralMatrices, line: usize) -> DMatrix<C64> {
+        let (g, scale) = (matrices.at(line), &self.0);
+        DMatrix::from_fn(g.nrows(), g.ncols(), |i, j| g[(i, j)] * (scale[i] * scale[j]))
+    }
+
+    /// Whether the leading vectors of the neighbouring lines hold the one of this line.
+    fn is_coherent(&self, matrices: &SpectralMatrices, line: usize) -> Result<bool, ModalError> {
+        let leading = |line: usize, count: usize| oma_linalg::leading_hermitian(&self.matrix(matrices, line), count);
+        let (_, own) = leading(line, 1)?;
+        let few = own.nrows() < FEW_CHANNELS;
+        let least = if few { COHERENCE_FEW_CHANNELS } else { COHERENCE };
+        for neighbour in [line - 1, line + 1] {
+            let (_, others) = leading(neighbour, if few { 1 } else { 2 })?;
+            let part: f64 = others.column_iter().map(|other| mac(own.column(0), other)).sum();
+            if !(part >= least) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -133,22 +140,6 @@ fn topographic_prominence(values: &[f64], peak: usize) -> f64 {
     let left = lowest(&mut values[..peak].iter().rev());
     let right = lowest(&mut values[peak + 1..].iter());
     height - left.max(right)
-}
-
-/// Whether the leading vectors of the neighbouring lines hold the one of this line.
-fn coherent(scaled: &UnitVariance<'_>, line: usize) -> Result<bool, ModalError> {
-    let leading = |line: usize, count: usize| oma_linalg::leading_hermitian(&scaled.matrix(line), count);
-    let (_, own) = leading(line, 1)?;
-    let few = own.nrows() < FEW_CHANNELS;
-    let least = if few { COHERENCE_FEW_CHANNELS } else { COHERENCE };
-    for neighbour in [line - 1, line + 1] {
-        let (_, others) = leading(neighbour, if few { 1 } else { 2 })?;
-        let part: f64 = others.column_iter().map(|other| mac(own.column(0), other)).sum();
-        if !(part >= least) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Offset of the vertex of the parabola through three neighbouring values from the middle one, in lines.

@@ -1,10 +1,12 @@
-//! Welch spectra of a record and their singular values.
+//! Welch spectra of a record and their singular values, in as much memory as there may be.
 
 use super::ModalError;
 use crate::compute::{Backend, SpectralMatrices, WelchPlan};
 use crate::model::control::Control;
 use crate::model::record::{Record, RecordInfo};
+use nalgebra::DMatrix;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Half-overlapped segments that the rule leaves: the standard deviation of ln s₁ is then below 0.2.
 const SEGMENTS: u64 = 40;
@@ -23,58 +25,165 @@ pub fn segment_length_by_rule(info: &RecordInfo) -> usize {
     floor_to_power(fitting).clamp(SHORTEST_SEGMENT, LONGEST_SEGMENT).min(floor_to_power(longest)).max(2)
 }
 
-/// Averages the cross-periodograms of a record.
-///
-/// # Errors
-/// [`ModalError`] if no gap-free stretch holds a segment, the matrices would take too much memory, the record cannot be
-/// read or the run is stopped.
-pub fn spectral_matrices(
-    record: &dyn Record,
-    segment_length: usize,
-    overlap: f64,
-    backend: &dyn Backend,
-    control: &Control,
-) -> Result<SpectralMatrices, ModalError> {
-    let info = record.info();
-    let plan = WelchPlan {
-        channels: info.channels.len(),
-        sampling_rate_hz: info.sampling_rate_hz,
-        segment_length,
-        hop: (segment_length - (segment_length as f64 * overlap) as usize).max(1),
-    };
-    let (channels, lines) = (plan.channels, segment_length / 2 + 1);
-    control.plan_memory(
-        || format!("spectral matrices of {channels} channels at {lines} lines"),
-        &[lines, channels, channels, BYTES],
-        "lower segment_length or choose fewer channels",
-    )?;
-    let mut sums = backend.cross_spectra(&plan);
-    super::sum_blocks(record, "spectra", control, |block| {
-        block.into_iter().for_each(|block| sums.push(block));
-        sums.rewind(block.is_none())
-    })?;
-    Ok(sums.finish()?)
+/// The spectral matrices of a record: all of them at once, or, where they would take more memory than there may be, some
+/// lines at a time, each time from the record.
+pub struct Spectra<'a> {
+    record: &'a dyn Record,
+    backend: &'a dyn Backend,
+    control: &'a Control,
+    plan: WelchPlan,
+    /// Lines that may be in memory at a time.
+    width: usize,
+    whole: Option<SpectralMatrices>,
+    /// Hz between lines.
+    pub line_hz: f64,
+    /// Lines from 0 Hz to Nyquist.
+    pub lines: usize,
+    /// Segments that are averaged.
+    pub segments: usize,
 }
 
-/// The largest `count` singular values of every line, largest first, power units: `values[j][k]` is s_j at line k.
-///
-/// # Errors
-/// [`ModalError::NoConvergence`], [`ModalError::Cancelled`].
-pub fn singular_values(
-    spectra: &SpectralMatrices,
-    count: usize,
-    control: &Control,
-) -> Result<Vec<Vec<f64>>, ModalError> {
-    let by_line: Vec<Vec<f64>> = spectra
-        .matrices
-        .par_iter()
-        .map(|g| -> Result<Vec<f64>, ModalError> {
-            control.checkpoint()?;
+/// A line and its neighbours.
+const NEIGHBOURS: usize = 3;
+
+impl<'a> Spectra<'a> {
+    /// Averages the cross-periodograms of a record.
+    ///
+    /// # Errors
+    /// [`ModalError`] if no gap-free stretch holds a segment, the matrices of three lines would take too much memory, the
+    /// record cannot be read or the run is stopped.
+    pub fn new(
+        record: &'a dyn Record,
+        segment_length: usize,
+        overlap: f64,
+        backend: &'a dyn Backend,
+        control: &'a Control,
+    ) -> Result<Spectra<'a>, ModalError> {
+        let info = record.info();
+        let channels = info.channels.len();
+        let hop = (segment_length - (segment_length as f64 * overlap) as usize).max(1);
+        let plan = WelchPlan::new(channels, info.sampling_rate_hz, segment_length, hop);
+        let lines = plan.lines.len();
+        let width = control.parts_in_memory(
+            || format!("spectral matrices of {channels} channels at {} lines", NEIGHBOURS.min(lines)),
+            &[channels, channels, BYTES],
+            (NEIGHBOURS, lines),
+            "choose fewer channels",
+        )?;
+        let of_stretch = |samples: u64| (samples + hop as u64).saturating_sub(segment_length as u64) / hop as u64;
+        let mut spectra = Spectra {
+            record,
+            backend,
+            control,
+            width,
+            whole: None,
+            line_hz: info.sampling_rate_hz / segment_length as f64,
+            lines,
+            segments: info.segments.iter().map(|stretch| of_stretch(stretch.samples)).sum::<u64>() as usize,
+            plan,
+        };
+        if width == lines {
+            spectra.whole = Some(spectra.sum(0..lines)?);
+        }
+        Ok(spectra)
+    }
+
+    /// Channels, the size of every matrix.
+    pub fn channels(&self) -> usize {
+        self.plan.channels
+    }
+
+    /// All of the matrices, where they are in memory.
+    pub fn whole(&self) -> Option<&SpectralMatrices> {
+        self.whole.as_ref()
+    }
+
+    /// What `of_line` makes of each of `lines`, ascending; it is given the matrices of the line and its neighbours.
+    ///
+    /// # Errors
+    /// As [`Spectra::new`], and those of `of_line`.
+    pub fn each<T: Send>(
+        &self,
+        lines: &[usize],
+        of_line: impl Fn(&SpectralMatrices, usize) -> Result<T, ModalError> + Sync,
+    ) -> Result<Vec<T>, ModalError> {
+        let mut all = Vec::with_capacity(lines.len());
+        self.sweep(lines, |matrices, lines| {
+            let of_line = |line: &usize| -> Result<T, ModalError> {
+                self.control.checkpoint()?;
+                of_line(matrices, *line)
+            };
+            all.append(&mut lines.par_iter().map(of_line).collect::<Result<Vec<T>, ModalError>>()?);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// The same of every line.
+    ///
+    /// # Errors
+    /// As [`Spectra::each`].
+    pub fn every<T: Send>(
+        &self,
+        of_line: impl Fn(&SpectralMatrices, usize) -> Result<T, ModalError> + Sync,
+    ) -> Result<Vec<T>, ModalError> {
+        self.each(&(0..self.lines).collect::<Vec<_>>(), of_line)
+    }
+
+    /// Σ Re G over the lines.
+    ///
+    /// # Errors
+    /// As [`Spectra::new`].
+    pub fn total(&self) -> Result<DMatrix<f64>, ModalError> {
+        let mut total = DMatrix::zeros(self.channels(), self.channels());
+        self.sweep(&(0..self.lines).collect::<Vec<_>>(), |matrices, lines| {
+            for line in lines {
+                total.zip_apply(matrices.at(*line), |sum, g| *sum += g.re);
+            }
+            Ok(())
+        })?;
+        Ok(total)
+    }
+
+    /// The largest `count` singular values of every line, largest first, power units: `values[j][k]` is s_j at line k.
+    ///
+    /// # Errors
+    /// As [`Spectra::each`].
+    pub fn singular_values(&self, count: usize) -> Result<Vec<Vec<f64>>, ModalError> {
+        let by_line = self.every(|matrices, line| {
             // Round-off may leave a zero eigenvalue of the positive semidefinite matrix slightly negative.
-            let (values, _) = oma_linalg::leading_hermitian(g, count)?;
-            Ok(values.into_iter().map(|s| s.max(0.0)).collect())
-        })
-        .collect::<Result<_, _>>()?;
-    let channels = spectra.matrices[0].nrows();
-    Ok((0..count.min(channels)).map(|j| by_line.iter().map(|values| values[j]).collect()).collect())
+            let (values, _) = oma_linalg::leading_hermitian(matrices.at(line), count)?;
+            Ok(values.into_iter().map(|s| s.max(0.0)).collect::<Vec<f64>>())
+        })?;
+        Ok((0..count.min(self.channels())).map(|j| by_line.iter().map(|values| values[j]).collect()).collect())
+    }
+
+    /// Visits the matrices of `lines` and of their neighbours, as many lines at a time as may be in memory.
+    fn sweep(
+        &self,
+        lines: &[usize],
+        mut visit: impl FnMut(&SpectralMatrices, &[usize]) -> Result<(), ModalError>,
+    ) -> Result<(), ModalError> {
+        if let Some(whole) = &self.whole {
+            return visit(whole, lines);
+        }
+        let mut rest = lines;
+        while let Some(first) = rest.first() {
+            let from = first.saturating_sub(1);
+            let these;
+            (these, rest) = rest.split_at(rest.partition_point(|line| line + 1 < from + self.width));
+            let until = these.last().map_or(from, |last| self.lines.min(last + 2));
+            visit(&self.sum(from..until)?, these)?;
+        }
+        Ok(())
+    }
+
+    fn sum(&self, lines: Range<usize>) -> Result<SpectralMatrices, ModalError> {
+        let mut sums = self.backend.cross_spectra(&WelchPlan { lines, ..self.plan.clone() });
+        super::sum_blocks(self.record, "spectra", self.control, |block| {
+            block.into_iter().for_each(|block| sums.push(block));
+            sums.rewind(block.is_none())
+        })?;
+        Ok(sums.finish()?)
+    }
 }

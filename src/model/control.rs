@@ -79,6 +79,26 @@ impl Control {
         }
     }
 
+    /// How many of `count` equal parts, `factors` of bytes each, may be in memory at a time: all of them, if there is no
+    /// limit.
+    ///
+    /// # Errors
+    /// [`MemoryExceeded`] if the limit does not hold `least` of them.
+    pub fn parts_in_memory(
+        &self,
+        what: impl FnOnce() -> String,
+        factors: &[usize],
+        (least, count): (usize, usize),
+        remedy: &'static str,
+    ) -> Result<usize, MemoryExceeded> {
+        let least = least.min(count);
+        self.plan_memory(what, &[factors, &[least]].concat(), remedy)?;
+        let Some(limit_mib) = self.memory_limit_mib else { return Ok(count) };
+        let bytes = factors.iter().fold(1_u64, |product, factor| product.saturating_mul(*factor as u64)).max(1);
+        let parts = limit_mib.saturating_mul(1 << 20) / bytes;
+        Ok(usize::try_from(parts).unwrap_or(usize::MAX).clamp(least, count))
+    }
+
     /// Says how far a stage is.
     pub fn progress(&self, stage: &str, fraction: f64) {
         (self.progress)(stage, fraction);

@@ -7,6 +7,7 @@ use crate::modal::bell::Bell;
 use crate::modal::confidence::{self, Evidence};
 use crate::modal::efdd::{self, ModalFilter};
 use crate::modal::fdd::{self, Peak, PeakSetting};
+use crate::modal::spectrum::Spectra;
 use crate::modal::{ModalError, kurtosis, selection, spectrum};
 use crate::model::control::Control;
 use crate::model::modes::{Mode, Shape};
@@ -37,15 +38,15 @@ pub(super) fn fdd(
     let overlap = parameters.overlap.unwrap_or(OVERLAP);
     let lines = segment_length / 2 + 1;
     let count = parameters.singular_values.unwrap_or(SINGULAR_VALUES).min(info.channels.len());
-    let spectra = spectrum::spectral_matrices(record, segment_length, overlap, backend, control)?;
+    let spectra = Spectra::new(record, segment_length, overlap, backend, control)?;
     let setting = PeakSetting {
         band_hz: (parameters.band_low_hz.unwrap_or(0.0), parameters.band_high_hz.unwrap_or(nyquist)),
         overlap,
         prominence: parameters.peak_prominence.unwrap_or(fdd::PROMINENCE),
     };
     control.progress("peaks", 0.0);
-    let peaks = fdd::peaks(&spectra, &setting, control)?;
-    let singular_values = spectrum::singular_values(&spectra, count, control)?;
+    let peaks = fdd::peaks(&spectra, &setting)?;
+    let singular_values = spectra.singular_values(count)?;
     control.progress("peaks", 1.0);
     let method = parameters.method.as_deref().unwrap_or("fdd");
     let bells = match method {
@@ -55,7 +56,7 @@ pub(super) fn fdd(
     }
     .map(|filter| {
         let averages = 1.0 + (spectra.segments.saturating_sub(1)) as f64 * (1.0 - overlap);
-        efdd::bells(&spectra, &peaks, filter, segment_length, averages, control)
+        efdd::bells(&spectra, &peaks, filter, segment_length, averages)
     })
     .transpose()?;
     result.method = method.into();

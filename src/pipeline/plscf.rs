@@ -6,6 +6,7 @@ use crate::compute::Backend;
 use crate::modal::automatic::{append, choose_references, mode_of};
 use crate::modal::plscf::NormalEquations;
 use crate::modal::selection::{self, Selected, Setting};
+use crate::modal::spectrum::Spectra;
 use crate::modal::{spectrum, ssi};
 use crate::model::control::Control;
 use crate::model::modes::Shape;
@@ -50,7 +51,7 @@ pub(super) fn plscf(
     let segment_length = parameters.segment_length.unwrap_or(by_rule);
     let lags = parameters.segment_length.map_or((by_rule / 2).min(LAGS), |given| given / 2);
     let overlap = parameters.overlap.unwrap_or(OVERLAP);
-    let spectra = spectrum::spectral_matrices(record, segment_length, overlap, backend, control)?;
+    let spectra = Spectra::new(record, segment_length, overlap, backend, control)?;
     let channels = info.channels.len();
     let references = match references {
         Some(given) => given.to_vec(),
@@ -58,11 +59,11 @@ pub(super) fn plscf(
         None => {
             let warning = format!("{REFERENCES} of {channels} channels serve as reference, by rule");
             result.provenance.warnings.push(warning);
-            choose_references(&spectra.matrices, REFERENCES)
+            choose_references(&spectra.total()?, REFERENCES)
         }
     };
     let count = parameters.singular_values.unwrap_or(SINGULAR_VALUES).min(channels);
-    let singular_values = spectrum::singular_values(&spectra, count, control)?;
+    let singular_values = spectra.singular_values(count)?;
     let axis = Axis { start: 0.0, step: spectra.line_hz, count: segment_length / 2 + 1 };
     result.spectrum = Some(SpectrumSummary { frequency_hz: axis, singular_values });
 

@@ -45,8 +45,7 @@ pub(super) fn of(
     let samples_each = info.samples.div_ceil(stretches as u64).max(1);
     let count = info.samples.div_ceil(samples_each) as usize;
     let segment_length = spectrum::segment_length_by_rule(info).min(longest_segment);
-    let plan =
-        WelchPlan { channels: 1, sampling_rate_hz: info.sampling_rate_hz, segment_length, hop: segment_length / 2 };
+    let plan = WelchPlan::new(1, info.sampling_rate_hz, segment_length, segment_length / 2);
     let lane = || Lane {
         min: vec![None; count],
         max: vec![None; count],

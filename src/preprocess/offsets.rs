@@ -47,7 +47,7 @@ impl Offsets {
         if segment_length < SHORTEST_SEGMENT {
             return None;
         }
-        let plan = WelchPlan { channels, sampling_rate_hz: rate_hz, segment_length, hop: segment_length / 2 };
+        let plan = WelchPlan::new(channels, rate_hz, segment_length, segment_length / 2);
         Some(Offsets { spectra: Cpu.cross_spectra(&plan), rate_hz, segment_length })
     }
 

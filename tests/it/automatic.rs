@@ -6,7 +6,8 @@ use oma_worker::compute::Backend;
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::modal::automatic::{self, Decimate, Identified};
 use oma_worker::modal::indicators::mac;
-use oma_worker::modal::{ModalError, fdd, spectrum};
+use oma_worker::modal::spectrum::{self, Spectra};
+use oma_worker::modal::{ModalError, fdd};
 use oma_worker::model::control::Control;
 use oma_worker::model::parameters::{Parameters, SsiParameters};
 use oma_worker::model::record::{MemoryRecord, Record};
@@ -29,10 +30,11 @@ pub(crate) fn identify_on(record: &MemoryRecord, parameters: &SsiParameters, bac
 
 fn fdd_peaks(record: &MemoryRecord) -> Vec<fdd::Peak> {
     let length = spectrum::segment_length_by_rule(record.info());
-    let spectra = spectrum::spectral_matrices(record, length, 0.5, &Cpu, &Control::none()).unwrap();
+    let control = Control::none();
+    let spectra = Spectra::new(record, length, 0.5, &Cpu, &control).unwrap();
     let band_hz = (0.0, record.info().sampling_rate_hz / 2.0);
     let setting = fdd::PeakSetting { band_hz, overlap: 0.5, prominence: fdd::PROMINENCE };
-    fdd::peaks(&spectra, &setting, &Control::none()).unwrap()
+    fdd::peaks(&spectra, &setting).unwrap()
 }
 
 /// Frequencies and, row by row, real shapes of a truth file.

@@ -3,7 +3,8 @@
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::modal::bell::Bell;
 use oma_worker::modal::efdd::{self, ModalFilter};
-use oma_worker::modal::{fdd, spectrum};
+use oma_worker::modal::fdd;
+use oma_worker::modal::spectrum::Spectra;
 use oma_worker::model::control::Control;
 use oma_worker::model::record::MemoryRecord;
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
@@ -18,11 +19,12 @@ fn record(seed: u64) -> MemoryRecord {
 }
 
 fn bells(record: &MemoryRecord, segment_length: usize, filter: ModalFilter) -> Vec<Bell> {
-    let spectra = spectrum::spectral_matrices(record, segment_length, 0.5, &Cpu, &Control::none()).unwrap();
+    let control = Control::none();
+    let spectra = Spectra::new(record, segment_length, 0.5, &Cpu, &control).unwrap();
     let setting = fdd::PeakSetting { band_hz: (0.0, 50.0), overlap: 0.5, prominence: fdd::PROMINENCE };
-    let peaks = fdd::peaks(&spectra, &setting, &Control::none()).unwrap();
+    let peaks = fdd::peaks(&spectra, &setting).unwrap();
     let averages = SAMPLES as f64 / segment_length as f64;
-    let bells = efdd::bells(&spectra, &peaks, filter, segment_length, averages, &Control::none()).unwrap();
+    let bells = efdd::bells(&spectra, &peaks, filter, segment_length, averages).unwrap();
     bells.into_iter().map(Option::unwrap).collect()
 }
 

@@ -9,7 +9,8 @@ use oma_worker::compute::gpu::{Fault, Gpu};
 use oma_worker::compute::select::{Backends, Choice, Told};
 use oma_worker::compute::{Backend, LagProducts, SpectralMatrices, WelchPlan};
 use oma_worker::modal::indicators::mac;
-use oma_worker::modal::{spectrum, ssi};
+use oma_worker::modal::spectrum::Spectra;
+use oma_worker::modal::ssi;
 use oma_worker::model::control::Control;
 use oma_worker::model::parameters::SsiParameters;
 use oma_worker::model::record::{MemoryRecord, Record, Segment};
@@ -22,7 +23,7 @@ const BLOCKS: usize = 3;
 /// Spectra and lag products of a record, with products formed directly and by transforms.
 fn sums(record: &dyn Record, on: &dyn Backend) -> (SpectralMatrices, Vec<LagProducts>) {
     let control = Control::none();
-    let spectra = spectrum::spectral_matrices(record, LENGTH, 0.5, on, &control).unwrap();
+    let spectra = Spectra::new(record, LENGTH, 0.5, on, &control).unwrap().whole().cloned().unwrap();
     let of_lags = |&lags: &usize| ssi::lag_products(record, &[0, 2], lags, BLOCKS, on, &control).unwrap();
     (spectra, [6, 40].iter().map(of_lags).collect())
 }
@@ -100,7 +101,7 @@ fn traffic(device: &Arc<Gpu>, kind: Kind, chunks: usize) -> (f64, u64, u64, u64)
     let samples = chunks * 64 * LENGTH / 2 + LENGTH / 2;
     let record = MemoryRecord::new(50.0, cases::record(kind, 64, samples));
     let before = device.traffic();
-    spectrum::spectral_matrices(&record, LENGTH, 0.5, &backend(device), &Control::none()).unwrap();
+    Spectra::new(&record, LENGTH, 0.5, &backend(device), &Control::none()).unwrap();
     let spent = device.traffic().since(before);
     let uploaded = spent.uploaded_bytes as f64 / (64 * samples) as f64;
     (uploaded, spent.read_back_bytes, spent.dispatches, spent.peak_bytes)
@@ -173,7 +174,7 @@ fn modes_of_real_data_are_those_of_the_cpu() {
 
 #[test]
 fn software_is_taken_only_by_name_and_a_small_job_not_at_all() {
-    let plan = WelchPlan { channels: 2, sampling_rate_hz: 1.0, segment_length: 256, hop: 128 };
+    let plan = WelchPlan::new(2, 1.0, 256, 128);
     let reason = |choice, adapter: Option<&str>, samples| {
         let backends = Backends::new(choice, adapter.map(str::to_owned));
         let run = backends.for_run(samples);
@@ -206,7 +207,7 @@ fn twins_read_like_the_formula_and_agree_with_the_cpu() {
     }
     let window: Vec<f64> = (0..64).map(|t| 0.5 - 0.5 * (std::f64::consts::PI * t as f64 / 32.0).cos()).collect();
     let x = twins::segment_spectra(&y, &window, true);
-    let plan = WelchPlan { channels: 1, sampling_rate_hz: 1.0, segment_length: 64, hop: 64 };
+    let plan = WelchPlan::new(1, 1.0, 64, 64);
     let mut cpu = Cpu.cross_spectra(&plan);
     let single = vec![y.iter().map(|y| *y as f32).collect::<Vec<_>>()];
     let whole = [Segment { start: 0, samples: 64 }];

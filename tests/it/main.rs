@@ -10,6 +10,7 @@ mod any_bytes; // broken and alien bytes everywhere: a value or an error, and no
 mod architecture; // the arrows between the rooms, and the length of a file
 mod automatic; // automatic modes on records with known truth
 mod bad_data; // broken samples: a result with named warnings, or the one error that says why not
+mod bands; // spectra of which only some lines may be in memory at a time
 mod cache; // the preprocessed record's file
 mod chains; // automatic modes over many chains
 mod cli; // messages and exit codes of the command line

@@ -21,7 +21,7 @@ fn spectra_are_those_of_the_cpu_in_every_case() {
         let hop = case.length / 2;
         let samples = (case.segments - 1) * hop + case.length + hop / 3;
         let record = cases::record(case.kind, case.channels, samples);
-        let plan = WelchPlan { channels: case.channels, sampling_rate_hz: 50.0, segment_length: case.length, hop };
+        let plan = WelchPlan::new(case.channels, 50.0, case.length, hop);
         let both = gpu::spectra(&device, &plan, &gpu::blocks(&record, &whole(samples), SIZES));
         assert_eq!(both[1].value.segments, case.segments);
         match compare_spectra(&both) {
@@ -62,7 +62,7 @@ fn what_a_job_left_behind_changes_no_bit_of_the_next() {
     let small = gpu::blocks(&cases::record(Kind::Random, 5, 5000), &segments, SIZES);
     let huge: Vec<Vec<f32>> = vec![vec![3e18; 5000]; 6];
     let huge = gpu::blocks(&huge, &segments, SIZES);
-    let welch = |channels| WelchPlan { channels, sampling_rate_hz: 1.0, segment_length: 512, hop: 256 };
+    let welch = |channels| WelchPlan::new(channels, 1.0, 512, 256);
     for lags in [8, 40] {
         let lagged =
             |channels| LagPlan { channels, references: vec![0, 2], lags, blocks: 3, segments: segments.clone() };
@@ -83,7 +83,7 @@ fn sums_cross_no_gap() {
     let parts = [(0, 3333), (3400, 20), (3500, 5500)];
     let segments: Vec<_> = parts.iter().map(|&(start, samples)| Segment { start, samples }).collect();
     let blocks = gpu::blocks(&record, &segments, SIZES);
-    let plan = WelchPlan { channels: 4, sampling_rate_hz: 1.0, segment_length: 256, hop: 100 };
+    let plan = WelchPlan::new(4, 1.0, 256, 100);
     compare_spectra(&gpu::spectra(&device, &plan, &blocks)).unwrap();
     for lags in [6, 48] {
         let plan = LagPlan { channels: 4, references: vec![1], lags, blocks: 5, segments: segments.clone() };
@@ -100,7 +100,7 @@ fn a_sine_on_a_line_has_its_exact_spectrum() {
     let (n, line, amplitude) = (1024, 100, 3.0);
     let sine = |t: usize| amplitude * (2.0 * std::f64::consts::PI * (line * t % n) as f64 / n as f64).sin();
     let record = vec![(0..4 * n).map(|t| sine(t) as f32).collect::<Vec<_>>()];
-    let plan = WelchPlan { channels: 1, sampling_rate_hz: 1.0, segment_length: n, hop: n / 2 };
+    let plan = WelchPlan::new(1, 1.0, n, n / 2);
     let [found, _] = gpu::spectra(&device, &plan, &gpu::blocks(&record, &whole(4 * n), SIZES));
     let peak = amplitude.powi(2) / 2.0 * n as f64 / 1.5;
     for (k, g) in found.value.matrices.iter().enumerate() {
@@ -140,7 +140,7 @@ fn a_length_without_a_kernel_goes_to_the_cpu_and_says_so() {
     let device = gpu::open();
     for length in [1000, 128, 32768] {
         let backend = gpu::backend(&device);
-        backend.cross_spectra(&WelchPlan { channels: 1, sampling_rate_hz: 1.0, segment_length: length, hop: 500 });
+        backend.cross_spectra(&WelchPlan::new(1, 1.0, length, 500));
         let told = backend.told();
         assert_eq!((told.backend(), told.adapter), ("cpu", None));
         let reason = told.fallback_reason.unwrap();
@@ -152,7 +152,7 @@ fn a_length_without_a_kernel_goes_to_the_cpu_and_says_so() {
 #[test]
 fn the_comparator_refuses_errors_nan_other_shapes_and_itself() {
     let matrix = || DMatrix::from_element(2, 2, Complex::new(1.0, 0.0));
-    let spectra = || SpectralMatrices { line_hz: 1.0, segments: 3, matrices: vec![matrix(); 4] };
+    let spectra = || SpectralMatrices { line_hz: 1.0, segments: 3, first_line: 0, matrices: vec![matrix(); 4] };
     let compare = |change: &dyn Fn(&mut SpectralMatrices)| {
         let mut value = spectra();
         change(&mut value);

@@ -162,7 +162,7 @@ fn cross_spectra_equal_the_definition_for_any_block_size() {
     let y = noise(3, 700, 4);
     let record = MemoryRecord::new(50.0, y.clone());
     for (n, hop, size) in [(64, 32, 700), (100, 50, 33), (45, 20, 1)] {
-        let mut sums = Cpu.cross_spectra(&WelchPlan { channels: 3, sampling_rate_hz: 50.0, segment_length: n, hop });
+        let mut sums = Cpu.cross_spectra(&WelchPlan::new(3, 50.0, n, hop));
         blocks_of(&record, size).iter().for_each(|block| sums.push(block));
         let spectra = sums.finish().unwrap();
         assert_eq!(spectra.segments, (700 - n) / hop + 1);

@@ -58,7 +58,7 @@ impl Lags {
             most: Batch::stretches(plan.channels + references, length / 2 + 1),
             waiting: Vec::new(),
             spectra: [Batch::new(length / 2 + 1), Batch::new(length / 2 + 1)],
-            sums: PairSums::new(length / 2 + 1, Pairs::All(plan.channels, references)),
+            sums: PairSums::new(0..length / 2 + 1, Pairs::All(plan.channels, references)),
             blocks: Vec::new(),
             edges: Edges::new(plan),
         }

@@ -31,7 +31,7 @@ impl Welch {
             segment: 0,
             pending: vec![Vec::new(); plan.channels],
             batch: Batch::new(n / 2 + 1),
-            sums: PairSums::new(n / 2 + 1, Pairs::Lower(plan.channels)),
+            sums: PairSums::new(plan.lines.clone(), Pairs::Lower(plan.channels)),
             longest: 0,
             count: 0,
         }
@@ -95,6 +95,7 @@ impl CrossSpectra for Welch {
         let one_sided = |line: usize| if line == 0 || 2 * line == n { 1.0 } else { 2.0 };
         drop(self.batch);
         let matrices = self.sums.into_matrices(|line| scale * one_sided(line));
-        Ok(SpectralMatrices { line_hz: self.plan.sampling_rate_hz / n as f64, segments: self.count, matrices })
+        let (line_hz, first_line) = (self.plan.sampling_rate_hz / n as f64, self.plan.lines.start);
+        Ok(SpectralMatrices { line_hz, segments: self.count, first_line, matrices })
     }
 }

@@ -27,7 +27,7 @@ const SAMPLES: usize = 4096;
 /// Tests every kernel.
 pub(super) fn run(gpu: &Arc<Gpu>) -> Result<(), DeviceError> {
     let block = noise(CHANNELS, SAMPLES);
-    let plan = WelchPlan { channels: CHANNELS, sampling_rate_hz: 1.0, segment_length: 256, hop: 128 };
+    let plan = WelchPlan::new(CHANNELS, 1.0, 256, 128);
     let mut cpu = Cpu.cross_spectra(&plan);
     cpu.push(&block);
     let expected = cpu.finish().map_err(|error| DeviceError::WrongAnswer(error.to_string()))?;
@@ -79,7 +79,7 @@ fn agrees(kernel: &str, error: f64, scale: f64) -> Result<(), DeviceError> {
 /// Times two jobs that differ in nothing but the number of channels: the products grow with its square.
 pub(super) fn measure(gpu: &Arc<Gpu>) -> Result<Rates, DeviceError> {
     let run = |channels: usize| -> Result<f64, DeviceError> {
-        let plan = WelchPlan { channels, sampling_rate_hz: 1.0, segment_length: 256, hop: 256 };
+        let plan = WelchPlan::new(channels, 1.0, 256, 256);
         let block = noise(channels, SAMPLES);
         let mut sums = Welch::new(gpu, &plan)?;
         // The first run compiles.

@@ -21,6 +21,9 @@ const IN_FLIGHT: usize = 2;
 /// Why this plan is none for the device.
 pub(in crate::compute) fn unfit(gpu: &Gpu, plan: &WelchPlan) -> Option<String> {
     let n = plan.segment_length;
+    if !plan.is_whole() {
+        return Some("the lines of the spectra are summed a part at a time (OMA_MEMORY_LIMIT_MIB)".into());
+    }
     let Some(shape) = Transform::new(n) else {
         return Some(format!("segment_length {n} is no power of two from {} to {}", layout::SHORTEST, layout::LONGEST));
     };

@@ -3,14 +3,13 @@
 use super::FEWEST_BLOCK_ROWS;
 use crate::compute::Backend;
 use crate::modal::fdd::{self, PeakSetting};
+use crate::modal::spectrum::Spectra;
 use crate::modal::{ModalError, spectrum};
 use crate::model::control::Control;
 use crate::model::parameters::{SsiParameters, Weighting};
 use crate::model::record::Record;
 use crate::model::result::{Axis, SpectrumSummary};
-use nalgebra::{Complex, DMatrix};
-
-type C64 = Complex<f64>;
+use nalgebra::DMatrix;
 
 /// Channels that all serve as reference; above, this many are chosen (automation §1.1).
 pub(super) const REFERENCES: usize = 20;
@@ -43,13 +42,13 @@ impl Survey {
         let info = record.info();
         let mut warnings = Vec::new();
         let segment_length = spectrum::segment_length_by_rule(info);
-        let spectra = spectrum::spectral_matrices(record, segment_length, OVERLAP, backend, control)?;
+        let spectra = Spectra::new(record, segment_length, OVERLAP, backend, control)?;
         let nyquist = info.sampling_rate_hz / 2.0;
-        let first = spectrum::singular_values(&spectra, 1, control)?.remove(0);
+        let first = spectra.singular_values(1)?.remove(0);
         let mut lowest = None;
         if parameters.block_rows.is_none() {
             let setting = PeakSetting { band_hz: (0.0, nyquist), overlap: OVERLAP, prominence: fdd::PROMINENCE };
-            let peaks = fdd::peaks(&spectra, &setting, control)?;
+            let peaks = fdd::peaks(&spectra, &setting)?;
             lowest = peaks.iter().map(|p| p.frequency_hz).find(|f| *f >= parameters.band_low_hz.unwrap_or(0.0));
             if lowest.is_none() {
                 let least = FEWEST_BLOCK_ROWS;
@@ -62,10 +61,11 @@ impl Survey {
             None if all.len() <= REFERENCES || parameters.weighting == Some(Weighting::Cva) => all,
             None => {
                 warnings.push(format!("{REFERENCES} of {} channels serve as reference, by rule", all.len()));
-                choose_references(&spectra.matrices, REFERENCES)
+                choose_references(&spectra.total()?, REFERENCES)
             }
         };
-        let autospectrum = |&row: &usize| spectra.matrices.iter().map(|g| g[(row, row)].re).collect();
+        let powers = spectra.every(|matrices, line| Ok(matrices.at(line).map_diagonal(|power| power.re)))?;
+        let autospectrum = |&row: &usize| powers.iter().map(|of_line| of_line[row]).collect();
         Ok(Survey {
             autospectra: references.iter().map(autospectrum).collect(),
             segment_length,
@@ -84,11 +84,12 @@ impl Survey {
 
 /// The channels that together carry most: pivoted Cholesky of the correlation matrix (the spectra summed over the
 /// lines, channels scaled to unit variance) takes, one by one, the channel that the others so far predict least.
-pub(crate) fn choose_references(matrices: &[DMatrix<C64>], count: usize) -> Vec<usize> {
-    let n = matrices[0].nrows();
-    let mut c = DMatrix::from_fn(n, n, |i, j| matrices.iter().map(|g| g[(i, j)].re).sum::<f64>());
-    let scale: Vec<f64> = (0..n).map(|i| 1.0 / c[(i, i)].max(f64::MIN_POSITIVE).sqrt()).collect();
-    c = DMatrix::from_fn(n, n, |i, j| c[(i, j)] * scale[i] * scale[j]);
+///
+/// `total`: Σ Re G over the lines.
+pub(crate) fn choose_references(total: &DMatrix<f64>, count: usize) -> Vec<usize> {
+    let n = total.nrows();
+    let scale: Vec<f64> = (0..n).map(|i| 1.0 / total[(i, i)].max(f64::MIN_POSITIVE).sqrt()).collect();
+    let mut c = DMatrix::from_fn(n, n, |i, j| total[(i, j)] * scale[i] * scale[j]);
     let mut chosen = Vec::with_capacity(count);
     while chosen.len() < count {
         let free = (0..n).filter(|i| !chosen.contains(i));

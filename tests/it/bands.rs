@@ -1,0 +1,89 @@
+//! Spectra of which only some lines may be in memory at a time.
+
+use nalgebra::DVector;
+use oma_worker::compute::cpu::Cpu;
+use oma_worker::modal::automatic::{self, Decimate};
+use oma_worker::modal::efdd::{self, ModalFilter};
+use oma_worker::modal::spectrum::Spectra;
+use oma_worker::modal::{ModalError, fdd};
+use oma_worker::model::control::Control;
+use oma_worker::model::parameters::SsiParameters;
+use oma_worker::model::record::{MemoryRecord, Record, Segment};
+use oma_worker::simulate::{Damping, Measurement, ShearChain};
+
+/// Eight channels, in three stretches.
+fn record() -> MemoryRecord {
+    let chain = ShearChain { dofs: 8, top_frequency_hz: 20.0, damping: Damping::Uniform(0.01) };
+    let measurement =
+        Measurement { dofs: (0..8).collect(), sampling_rate_hz: 100.0, samples: 60_000, noise: 0.05, seed: 3 };
+    let stretch = |start, samples| Segment { start, samples };
+    let stretches = vec![stretch(0, 20_000), stretch(20_100, 3_000), stretch(30_000, 30_000)];
+    MemoryRecord::with_segments(100.0, chain.record(&measurement), stretches)
+}
+
+fn limited() -> Control {
+    Control::none().with_memory_limit(Some(1))
+}
+
+/// Every sum has the same terms in the same order, so all is the same to the last bit.
+#[test]
+fn lines_in_passes_are_those_of_one_pass() {
+    const LENGTH: usize = 2048;
+    let (record, free, limited) = (record(), Control::none(), limited());
+    let [whole, passes] = [&free, &limited].map(|control| Spectra::new(&record, LENGTH, 0.5, &Cpu, control).unwrap());
+    // 1 025 lines of 8 × 8 × 24 bytes are 1.5 MiB.
+    assert!(whole.whole().is_some() && passes.whole().is_none());
+    assert_eq!((whole.segments, whole.lines), (passes.segments, passes.lines));
+    assert_eq!(whole.total().unwrap(), passes.total().unwrap());
+    assert_eq!(whole.singular_values(3).unwrap(), passes.singular_values(3).unwrap());
+    let setting = fdd::PeakSetting { band_hz: (0.0, 50.0), overlap: 0.5, prominence: fdd::PROMINENCE };
+    let peaks = fdd::peaks(&whole, &setting).unwrap();
+    assert!(peaks.len() >= 8);
+    assert_eq!(peaks, fdd::peaks(&passes, &setting).unwrap());
+    for filter in [ModalFilter::Inverse, ModalFilter::Shape] {
+        let bells = |spectra| efdd::bells(spectra, &peaks, filter, LENGTH, 25.0).unwrap();
+        assert_eq!(bells(&whole), bells(&passes));
+    }
+}
+
+/// The first and the last line, neighbours, and lines far from each other, from passes of as few lines as there can be.
+#[test]
+fn any_lines_can_be_asked_for() {
+    // 85 channels: a MiB holds six lines.
+    let noise = |c: usize, t: usize| ((t * (c + 3)) as f32 * 0.37).sin() + ((t * t + c) as f32).cos();
+    let channels = (0..85).map(|c| (0..600).map(|t| noise(c, t)).collect()).collect();
+    let (record, free, limited) = (MemoryRecord::new(1.0, channels), Control::none(), limited());
+    let [whole, passes] = [&free, &limited].map(|control| Spectra::new(&record, 64, 0.5, &Cpu, control).unwrap());
+    let each = |spectra: &Spectra<'_>, lines: &[usize]| -> Vec<DVector<f64>> {
+        let around = |line: usize| line.saturating_sub(1)..=(line + 1).min(32);
+        let power = |g: &nalgebra::DMatrix<_>| g.map_diagonal(|power: nalgebra::Complex<f64>| power.re);
+        spectra.each(lines, |matrices, line| Ok(around(line).map(|near| power(matrices.at(near))).sum())).unwrap()
+    };
+    for lines in [&[][..], &[0], &[32], &[0, 1, 2, 3, 4, 5, 6, 7, 8], &[3, 4, 9, 10, 11, 30, 32], &[0, 32]] {
+        assert_eq!(each(&passes, lines), each(&whole, lines), "{lines:?}");
+    }
+    assert_eq!(whole.total().unwrap(), passes.total().unwrap());
+}
+
+#[test]
+fn what_does_not_even_go_line_by_line_is_refused() {
+    let record = MemoryRecord::new(1.0, vec![vec![0.0; 100]; 130]);
+    let error = Spectra::new(&record, 64, 0.5, &Cpu, &limited()).err().unwrap().to_string();
+    let told =
+        "spectral matrices of 130 channels at 3 lines need 2 MiB, OMA_MEMORY_LIMIT_MIB is 1: choose fewer channels";
+    assert_eq!(error, told);
+}
+
+#[test]
+fn subspaces_begin_with_the_same_survey() {
+    let record = record();
+    let stays = |_: &dyn Record, _| Err(ModalError::Setting("with block_rows given there is one level".into()));
+    let decimate: &Decimate<'_> = &stays;
+    let parameters =
+        SsiParameters { block_rows: Some(10), order_max: Some(30), blocks: Some(10), ..SsiParameters::default() };
+    let with = |control| automatic::identify(&record, &parameters, None, decimate, &Cpu, control).unwrap();
+    let [whole, passes] = [&Control::none(), &limited()].map(with);
+    assert_eq!(whole.modes, passes.modes);
+    assert_eq!(whole.spectrum, passes.spectrum);
+    assert_eq!(whole.validation, passes.validation);
+}
