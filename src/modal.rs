@@ -2,7 +2,9 @@
 //!
 //! [`spectrum`] → [`fdd`] → [`efdd`] with [`bell`] are the frequency domain, and [`plscf`] with its own normal equations; [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and
 //! [`shapes`] → [`selection`] → [`automatic`] the subspace method; [`indicators`] and [`clustering`] serve both.
-//! [`harmonics`] and [`kurtosis`] tell machines from modes, [`confidence`] says how sure a mode is.
+//! [`harmonics`] and [`kurtosis`] tell machines from modes, [`confidence`] says how sure a mode is,
+//! [`matching`] brings the modes of two results together: [`tracking`] says which mode of earlier ones each mode is,
+//! [`merging`] joins the results of several setups.
 
 pub mod indicators;
 
@@ -42,7 +44,11 @@ pub mod kurtosis;
 
 pub mod confidence;
 
+pub mod matching;
+
 pub mod tracking;
+
+pub mod merging;
 
 pub mod validation;
 

@@ -18,6 +18,8 @@ pub mod result;
 
 pub mod tracking;
 
+pub mod merging;
+
 pub mod nodes;
 
 pub mod run;

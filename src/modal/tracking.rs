@@ -1,34 +1,19 @@
 //! Which mode of earlier results each mode of a result is, and how it moved.
 //!
 //! Results of one structure are gone through in the order of their records. What is known so far, and the modes of the next
-//! result, are brought together one to one by the assignment of least total distance (Munkres 1957), where the distance of
-//! two modes is |Δf| / max f and 1 − MAC over the channels that both results have, each in units of its limit. A mode
-//! that nothing known is near enough to is a new one; what is known and not met stays known, with the shape and the
-//! frequency of its latest appearance.
+//! result, are brought together one to one (see [`matching`]). A mode that nothing known is near enough to is a new one; what
+//! is known and not met stays known, with the shape and the frequency of its latest appearance.
 
-use super::indicators;
+use super::matching::{self, Shown};
 use crate::model::modes::Mode;
 use crate::model::result::AnalysisResult;
 use crate::model::tracking::{Missing, Sighting, Track, Tracking};
-use nalgebra::DVector;
-use pathfinding::kuhn_munkres::kuhn_munkres_min;
-use pathfinding::matrix::Matrix;
-
-/// Farthest that a frequency may move from one result to the next, as a part of it. Temperature and frost moved those of the
-/// Z24 bridge by up to a tenth (Peeters & De Roeck 2001).
-const MOST_CHANGE: f64 = 0.1;
-
-/// Largest 1 − MAC of a mode with itself, beyond what the shapes' own scatter explains.
-const MOST_SHAPE_CHANGE: f64 = 0.2;
 
 /// Earlier appearances from which on their own scatter is taken instead of the standard deviations.
 const OWN_SCATTER: usize = 3;
 
 /// Part of the earlier results in which a mode must stand to be missed.
 const MISSED: f64 = 0.5;
-
-/// Steps of a distance of one, for an assignment in whole numbers.
-const STEPS: f64 = 1e9;
 
 /// A mode that was met.
 struct Known<'a> {
@@ -42,9 +27,9 @@ impl<'a> Known<'a> {
     }
 
     /// The latest appearance.
-    fn latest(&self) -> (&'a AnalysisResult, &'a Mode) {
+    fn latest(&self) -> Shown<'a> {
         let (result, mode) = self.met[self.met.len() - 1];
-        (result, &result.modes[mode])
+        (&result.modes[mode], &result.data.channels)
     }
 
     fn sighting(&self) -> Sighting {
@@ -85,7 +70,7 @@ pub fn track(result: &mut AnalysisResult, earlier: &[AnalysisResult]) {
         .filter(is_missed)
         .map(|(known, _)| Missing {
             seen: known.met.len(),
-            frequency_hz: known.latest().1.frequency_hz,
+            frequency_hz: known.latest().0.frequency_hz,
             latest: known.sighting(),
         })
         .collect();
@@ -95,53 +80,9 @@ pub fn track(result: &mut AnalysisResult, earlier: &[AnalysisResult]) {
 
 /// For each mode of a result which one of the known it is, and their MAC.
 fn assign(known: &[Known<'_>], result: &AnalysisResult) -> Vec<Option<(usize, f64)>> {
-    let modes = &result.modes;
-    if modes.is_empty() {
-        return Vec::new();
-    }
-    let pairs: Vec<Vec<Option<Pair>>> =
-        modes.iter().map(|mode| known.iter().map(|known| Pair::of(mode, result, known)).collect()).collect();
-    // To be none of the known costs as much as the worst that is allowed; so each mode has a place of its own for that.
-    let none = (2.0 * STEPS) as i64;
-    let costs = Matrix::from_fn(modes.len(), known.len() + modes.len(), |(mode, k)| {
-        let pair = pairs[mode].get(k).copied().flatten();
-        pair.map_or(none, |pair| (pair.distance * STEPS) as i64)
-    });
-    let (_, places) = kuhn_munkres_min(&costs);
-    let found = |(mode, k): (usize, usize)| pairs[mode].get(k).copied().flatten().map(|pair| (k, pair.mac));
-    places.into_iter().enumerate().map(found).collect()
-}
-
-/// Two modes that may be the same.
-#[derive(Clone, Copy)]
-struct Pair {
-    mac: f64,
-    /// 0 to 2.
-    distance: f64,
-}
-
-impl Pair {
-    fn of(mode: &Mode, result: &AnalysisResult, known: &Known<'_>) -> Option<Pair> {
-        let (other_result, other) = known.latest();
-        let change = (mode.frequency_hz - other.frequency_hz).abs() / mode.frequency_hz.max(other.frequency_hz);
-        let mac = mac_over_common(mode, result, other, other_result);
-        let loss = |mode: &Mode| mode.expected_mac_loss.unwrap_or(0.0).clamp(0.0, 1.0);
-        let shape_change = (1.0 - mac) / (MOST_SHAPE_CHANGE + loss(mode) + loss(other));
-        let change = change / MOST_CHANGE;
-        // NaN is nothing known.
-        (change <= 1.0 && shape_change <= 1.0).then_some(Pair { mac, distance: change + shape_change })
-    }
-}
-
-/// MAC over the channels that both results have, by name; 0 without any.
-fn mac_over_common(a: &Mode, of_a: &AnalysisResult, b: &Mode, of_b: &AnalysisResult) -> f64 {
-    // A result that somebody else wrote may have a shape of another length.
-    let component = |mode: &Mode, of: &AnalysisResult, name: &String| {
-        mode.shape.0.get(of.data.channels.iter().position(|other| other == name)?).copied()
-    };
-    let both = |name: &String| Some((component(a, of_a, name)?, component(b, of_b, name)?));
-    let (a, b): (Vec<_>, Vec<_>) = of_a.data.channels.iter().filter_map(both).unzip();
-    indicators::mac(DVector::from_vec(a).as_view(), DVector::from_vec(b).as_view())
+    let modes: Vec<Shown<'_>> = result.modes.iter().map(|mode| (mode, result.data.channels.as_slice())).collect();
+    let known: Vec<Shown<'_>> = known.iter().map(Known::latest).collect();
+    matching::assign(&modes, &known)
 }
 
 fn moved(mode: &Mode, known: &Known<'_>, mac: f64) -> Option<Track> {

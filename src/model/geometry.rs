@@ -62,4 +62,13 @@ impl Geometry {
         let named = lines.iter().flatten().chain(surfaces.iter().flatten());
         named.map(String::as_str).filter(|label| !is_known(label)).collect()
     }
+
+    /// A sentence on what of the wireframe cannot be drawn; `None` where all can.
+    pub fn warning(&self) -> Option<String> {
+        let unknown: Vec<&str> = self.unknown_labels().into_iter().collect();
+        let labels = unknown.join(", ");
+        (!unknown.is_empty()).then(|| {
+            format!("geometry: no channel of the record sits at {labels}, its lines and surfaces are not drawn")
+        })
+    }
 }

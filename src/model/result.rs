@@ -1,6 +1,7 @@
 //! The result document (contract §3): what is stored, and what `analyze --output` writes.
 
 use super::geometry::Geometry;
+use super::merging::Merging;
 use super::modes::Mode;
 use super::record::Segment;
 use super::run::RunType;
@@ -56,6 +57,9 @@ pub struct AnalysisResult {
     /// How the modes stand to those of earlier results, where some were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking: Option<Tracking>,
+    /// How it came from those of several setups, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merging: Option<Merging>,
     /// Per-channel statistics and verdicts (PREPROCESSING).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_quality: Option<Vec<ChannelQuality>>,

@@ -43,6 +43,7 @@ pub(super) fn of_record(request: &Request, record: &Description) -> AnalysisResu
         harmonics: Vec::new(),
         validation: None,
         tracking: None,
+        merging: None,
         spectrum: None,
         stabilization: None,
         channel_quality: None,
@@ -56,14 +57,7 @@ pub(super) fn of_record(request: &Request, record: &Description) -> AnalysisResu
 /// Says where the channels sit, and what of the structure's geometry cannot be drawn.
 pub(super) fn place_channels(result: &mut AnalysisResult, channels: &[Channel], wireframe: &Wireframe) {
     result.geometry = Geometry::of(channels, wireframe);
-    let unknown = result.geometry.iter().flat_map(Geometry::unknown_labels).collect::<Vec<_>>();
-    if !unknown.is_empty() {
-        let warning = format!(
-            "geometry: no channel of the record sits at {}, its lines and surfaces are not drawn",
-            unknown.join(", ")
-        );
-        result.provenance.warnings.push(warning);
-    }
+    result.provenance.warnings.extend(result.geometry.as_ref().and_then(Geometry::warning));
 }
 
 /// Names where it was computed.
