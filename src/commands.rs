@@ -11,6 +11,10 @@ mod completions;
 
 mod demo;
 
+mod merge;
+
+mod output;
+
 mod queue;
 
 mod report;
@@ -64,6 +68,8 @@ enum Command {
     Demo(demo::Demo),
     /// Analyse files without a queue
     Analyze(analyze::Analyze),
+    /// Join the results of setups that share reference channels
+    Merge(merge::Merge),
     /// Write the page of results that lie as JSON
     Report(report::Report),
     /// Queue a run of an analysis
@@ -120,6 +126,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(command) => command.execute(&cli.log),
         Command::Demo(command) => command.execute(),
         Command::Analyze(command) => command.execute(),
+        Command::Merge(command) => command.execute(),
         Command::Report(command) => command.execute(),
         Command::Enqueue(command) => command.execute(),
         Command::Abort(command) => command.execute(),

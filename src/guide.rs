@@ -146,6 +146,12 @@
 //! * **Last month.** A change of some standard deviations in one mode is weather or a change of the structure; in all modes at
 //!   once it is mostly weather ([`tracking`](crate::modal::tracking)).
 //!
+//! # More places than sensors
+//!
+//! Some sensors stay, the references, and the others rove from setup to setup. Every mode must move at the references: put
+//! them where no wanted mode has a node, and take two at least, better three. Analyse each setup by itself and join the
+//! results ([`merging`](crate::modal::merging), `oma-worker merge`). A mode that only one setup has is told, not guessed.
+//!
 //! # Further
 //!
 //! `examples/analyze_csv.rs` is the short way from a file to a page, `oma-worker analyze --help` the same without Rust;

@@ -6,7 +6,7 @@
 //! Data flows down this picture and never back up; each room knows only the rooms below it.
 //!
 //! ```text
-//!                commands            run · demo · analyze · report · check · seed · enqueue · abort · status · completions
+//!                commands            run · demo · analyze · merge · report · check · seed · enqueue · abort · status · completions
 //!                    │               (the only user of anyhow)
 //!     http, systemd │                 /live, /ready, /metrics, /status; the watchdog is fed
 //!                 worker              claim → mark → compute → results → commit → settle

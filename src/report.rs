@@ -2,6 +2,8 @@
 
 mod figures;
 
+mod merging;
+
 mod page;
 
 mod sections;

@@ -1,8 +1,9 @@
 //! `analyze`: one analysis of local files, without queue and stores.
 
+use super::Usage;
+use super::output::Output;
 use super::report::read;
-use super::{Usage, write_export, write_output};
-use crate::config::{self, BackendArgs};
+use crate::config::BackendArgs;
 use crate::modal::tracking;
 use crate::model::control::Control;
 use crate::model::parameters::Parameters;
@@ -10,12 +11,10 @@ use crate::model::record::RawFile;
 use crate::model::result::AnalysisResult;
 use crate::model::run::RunType;
 use crate::pipeline::{self, PipelineError, Request};
-use crate::report;
 use anyhow::Context;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,15 +79,8 @@ pub(super) struct Analyze {
     previous: Vec<PathBuf>,
     #[command(flatten)]
     backend: BackendArgs,
-    /// Write the whole result as JSON; `-` is standard output, in place of the table
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Write a page with plots
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-    /// Write modes, shapes, poles and spectra into a folder as CSV, NPY, Parquet and UFF 55/58
-    #[arg(long, value_name = "DIR")]
-    export: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -174,29 +166,7 @@ impl Analyze {
         if !earlier.is_empty() {
             tracking::track(&mut results[0], &earlier);
         }
-        let result = &results[0];
-
-        for warning in &result.provenance.warnings {
-            writeln!(io::stderr(), "warning: {warning}")?;
-        }
-        if let Some(path) = &self.report {
-            write_output(path, &report::page(report::TITLE, &[], &results))?;
-        }
-        if let Some(path) = &self.output {
-            write_output(path, &serde_json::to_string_pretty(result)?)?;
-        }
-        if let Some(folder) = &self.export {
-            write_export(folder, result)?;
-        }
-        if self.output.as_deref() != Some(Path::new("-")) {
-            writeln!(io::stdout(), "{}", report::mode_table(result))?;
-            if let Some(tracks) = report::track_table(result) {
-                writeln!(io::stdout(), "\n{tracks}")?;
-            }
-            if let Some(sketch) = report::spectrum_sketch(result, SKETCH_WIDTH, config::colours(&io::stdout())) {
-                writeln!(io::stdout(), "\n{sketch}")?;
-            }
-        }
+        self.output.write(&results)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -207,7 +177,7 @@ impl Analyze {
         folder: &Path,
         control: &Control,
     ) -> Result<Vec<AnalysisResult>, PipelineError> {
-        if self.report.is_none() {
+        if self.output.report.is_none() {
             return Ok(vec![pipeline::run(&request, None, folder, control)?.result]);
         }
         let of_record = Request { run_type: RunType::Preprocessing, ..request.clone() };
@@ -276,9 +246,6 @@ fn nearest_name(missing: &Path) -> Option<PathBuf> {
     let nearest = alike.max_by(|a, b| likeness(a).total_cmp(&likeness(b)).then_with(|| b.cmp(a)))?;
     Some(missing.with_file_name(nearest))
 }
-
-/// Characters of a sketch's lines: what every terminal has.
-const SKETCH_WIDTH: usize = 80;
 
 /// One bar that shows the stage at work; drawn on a terminal only.
 fn stage_bar() -> ProgressBar {

@@ -274,6 +274,10 @@ fn joining_order(setups: &[AnalysisResult], warnings: &mut Vec<String>) -> Resul
                 "setup {} shares only the channel {only} with the setups before it: its modes are told by frequency alone",
                 next + 1
             )),
+            ref all if all.len() == setups[next].data.channels.len() => warnings.push(format!(
+                "setup {} has no channel that the setups before it lack: where its sensors sit elsewhere, name them otherwise",
+                next + 1
+            )),
             _ => {}
         }
         known.extend(&setups[next].data.channels);

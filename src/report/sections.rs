@@ -1,9 +1,11 @@
 //! The parts of the page that belong to one result, and what lies between two.
 
 use super::figures::{self, Figure};
+use super::merging;
 use super::table::{MODE_COLUMNS, mode_row, summary};
 use super::tracking;
 use super::wireframe::View;
+use crate::model::merging::Merging;
 use crate::model::modes::{Doubt, Mode};
 use crate::model::result::{
     AnalysisResult, ChannelFit, ChannelQuality, Harmonic, Provenance, Stabilization, Validation,
@@ -58,6 +60,7 @@ pub(super) fn of(result: &AnalysisResult, told: &[String], plots: &mut Plots) ->
         @if !result.modes.is_empty() { (modes(result, plots)) }
         @if !result.harmonics.is_empty() { (harmonics(result)) }
         @if let Some(tracking) = &result.tracking { (tracks(result, tracking)) }
+        @if let Some(merging) = &result.merging { (setups(merging)) }
         @if let Some(figure) = figures::spectrum(result) { (plots.figure(figure)) }
         @if let Some(figure) = figures::stabilization(result) { (plots.figure(figure)) }
         @if let Some(poles) = &result.stabilization { (verdicts(poles)) }
@@ -219,6 +222,21 @@ fn tracks(result: &AnalysisResult, tracking: &Tracking) -> Markup {
         }
         (table(tracking::COLUMNS.into_iter(), &tracking::rows(result)))
         @if let Some(missing) = tracking::missing(result) { p { (missing) "." } }
+    }
+}
+
+/// Which setups each mode comes from.
+fn setups(merging: &Merging) -> Markup {
+    let modes = |modes, are_merged| table(merging::COLUMNS.into_iter(), &merging::rows(modes, are_merged));
+    html! {
+        h3 { "Setup by setup" }
+        p { "Each merged mode as the setups have it. The MAC is that with the merged shape, over the setup's channels." }
+        (modes(&merging.modes, true))
+        @if !merging.left_out.is_empty() {
+            p { "Left out, because no setup that has the mode shows it at some channel:" }
+            (modes(&merging.left_out, false))
+        }
+        (details("The setups", table(merging::SETUP_COLUMNS.into_iter(), &merging::setup_rows(merging))))
     }
 }
 

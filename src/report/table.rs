@@ -63,7 +63,7 @@ pub fn mode_table(result: &AnalysisResult) -> String {
     format!("{summary}\n{}{harmonics}", table(&MODE_COLUMNS.map(|name| (name, Alignment::Right)), rows))
 }
 
-/// One line: method, channels, length, rate, gaps.
+/// One line: method, setups, channels, length, rate, gaps.
 pub(super) fn summary(result: &AnalysisResult) -> String {
     let data = &result.data;
     let channels = match data.channels.len() {
@@ -75,8 +75,9 @@ pub(super) fn summary(result: &AnalysisResult) -> String {
         2 => ", 1 gap".into(),
         n => format!(", {} gaps", n - 1),
     };
+    let setups = result.merging.as_ref().map_or(String::new(), |merging| format!("{} setups, ", merging.setups.len()));
     format!(
-        "{}: {channels}, {:.1} s at {} Hz ({} samples){gaps}",
+        "{}: {setups}{channels}, {:.1} s at {} Hz ({} samples){gaps}",
         result.method, data.duration_s, data.sampling_rate_hz, data.samples
     )
 }

@@ -250,6 +250,45 @@ mod results {
         assert!(spectra("out") == spectra("again"), "the exported spectra differ");
     }
 
+    /// A result of two references and one roving sensor.
+    fn setup(roving: &str) -> String {
+        let mut document: serde_json::Value = serde_json::from_str(include_str!("../wire/v1/ssi.json")).unwrap();
+        document["data"]["channels"] = serde_json::json!(["s1/x", "s2/x", roving]);
+        document["modes"][0]["shape"] = serde_json::json!({"re": [1.0, -0.5, 0.8], "im": [0.0, 0.01, 0.0]});
+        document.to_string()
+    }
+
+    #[test]
+    fn merging_leaves_table_page_document_and_export() {
+        let shell = Shell::new().file("1.json", setup("s3/x")).file("2.json", setup("s4/x"));
+        let ended = shell.run("merge 1.json 2.json --output m.json --report m.html --title Bridge --export out");
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert!(ended.stdout.contains("2 setups, 4 channels") && ended.stdout.contains("1.880"), "{}", ended.stdout);
+        assert!(ended.stderr.contains("warning: setup 2: channel s3/x: 20 s are missing"), "{}", ended.stderr);
+        let page = fs::read_to_string(shell.path().join("m.html")).unwrap();
+        assert!(page.contains("<h1>Bridge</h1>") && page.contains("Setup by setup"));
+        assert!(shell.path().join("out/shapes.uff").is_file());
+
+        // The document is a result like any other: for a page, and to be merged again.
+        let again = shell.file("3.json", setup("s5/x"));
+        assert_eq!(again.run("report m.json --output again.html").code, 0);
+        let ended = again.run("merge m.json 3.json --output -");
+        let document: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(document["data"]["channels"], serde_json::json!(["s1/x", "s2/x", "s3/x", "s4/x", "s5/x"]));
+        assert_eq!(document["modes"][0]["shape"]["re"].as_array().map(Vec::len), Some(5));
+    }
+
+    #[test]
+    fn merging_needs_two_results_of_one_method_that_share_channels() {
+        let alone = setup("s3/x").replace("s1/x", "a").replace("s2/x", "b").replace("s3/x", "c");
+        let fdd = include_str!("../wire/v1/fdd.json");
+        let shell = Shell::new().file("1.json", setup("s3/x")).file("2.json", alone).file("3.json", fdd);
+        shell.fails("merge 1.json", 2, &["RESULT.json", "2"]);
+        shell.fails("merge 1.json gone.json", 1, &["gone.json", "no such file"]);
+        shell.fails("merge 1.json 2.json", 1, &["setup 2 (a, b, c)", "shares no channel"]);
+        shell.fails("merge 1.json 3.json", 1, &["ssi-cov", "fdd", "one method"]);
+    }
+
     #[test]
     fn what_is_no_result_is_said_with_what_is_wrong() {
         let shell = Shell::new().file("a.json", "{").file("b.json", r#"{"type": "SSI"}"#);
@@ -299,9 +338,20 @@ mod usage {
 
     #[test]
     fn help_teaches_on_standard_output() {
-        for command in
-            ["", "run", "demo", "analyze", "report", "seed", "enqueue", "abort", "status", "check", "completions"]
-        {
+        for command in [
+            "",
+            "run",
+            "demo",
+            "analyze",
+            "merge",
+            "report",
+            "seed",
+            "enqueue",
+            "abort",
+            "status",
+            "check",
+            "completions",
+        ] {
             let ended = Shell::new().run(&format!("{command} --help"));
             assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{command}");
             assert!(ended.stdout.contains("Example"), "{command} --help shows no example");

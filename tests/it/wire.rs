@@ -6,6 +6,7 @@ use serde_json::Value;
 
 const FDD: &str = include_str!("../wire/v1/fdd.json");
 const SSI: &str = include_str!("../wire/v1/ssi.json");
+const MERGED: &str = include_str!("../wire/v1/merged.json");
 const PREPROCESSING: &str = include_str!("../wire/v1/preprocessing.json");
 const STATUS: &str = include_str!("../wire/v1/status.json");
 
@@ -28,7 +29,9 @@ fn assert_kept(expected: &Value, found: &Value, place: &str) {
 
 #[test]
 fn results_of_version_1_keep_every_value_through_reading_and_writing() {
-    for (text, run_type) in [(FDD, RunType::Fdd), (SSI, RunType::Ssi), (PREPROCESSING, RunType::Preprocessing)] {
+    let documents =
+        [(FDD, RunType::Fdd), (SSI, RunType::Ssi), (MERGED, RunType::Ssi), (PREPROCESSING, RunType::Preprocessing)];
+    for (text, run_type) in documents {
         let result: AnalysisResult = serde_json::from_str(text).unwrap();
         assert_eq!(result.run_type, run_type);
         assert_kept(&serde_json::from_str(text).unwrap(), &serde_json::to_value(&result).unwrap(), run_type.as_str());
@@ -37,7 +40,7 @@ fn results_of_version_1_keep_every_value_through_reading_and_writing() {
 
 #[test]
 fn results_survive_bson_as_they_survive_json() {
-    for text in [FDD, SSI, PREPROCESSING] {
+    for text in [FDD, SSI, MERGED, PREPROCESSING] {
         let result: AnalysisResult = serde_json::from_str(text).unwrap();
         let document = bson::serialize_to_document(&result).unwrap();
         assert_eq!(bson::deserialize_from_document::<AnalysisResult>(document).unwrap(), result);

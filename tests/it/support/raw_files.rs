@@ -18,8 +18,18 @@ use tempfile::TempDir;
 
 /// A run from a text of channels `a`, `b`, … to its result.
 pub(crate) fn result_of(run_type: RunType, sampling_rate_hz: f64, channels: &[Vec<f32>]) -> AnalysisResult {
-    let folder = Folder::new();
     let names: Vec<String> = ('a'..).take(channels.len()).map(String::from).collect();
+    result_of_named(run_type, sampling_rate_hz, &names, channels)
+}
+
+/// The same with names of one's own.
+pub(crate) fn result_of_named(
+    run_type: RunType,
+    sampling_rate_hz: f64,
+    names: &[String],
+    channels: &[Vec<f32>],
+) -> AnalysisResult {
+    let folder = Folder::new();
     let mut text = format!("time,{}\n", names.join(","));
     for k in 0..channels[0].len() {
         write!(text, "{:.4}", k as f64 / sampling_rate_hz).unwrap();
