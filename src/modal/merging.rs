@@ -41,7 +41,7 @@ use std::collections::HashSet;
 ///
 /// # Source
 /// Reynders, Magalhães, De Roeck & Cunha (2009), "Merging strategies for multi-setup operational modal analysis"; Birge
-/// (1932) for the ratio. Scale and expected loss are derived in the source, beside [`Part`].
+/// (1932) for the ratio. `src/modal/merging/shape.rs` derives scale and expected loss.
 pub fn merge(setups: &[AnalysisResult]) -> Result<AnalysisResult, ModalError> {
     check(setups)?;
     let channels = union(setups.iter().flat_map(|setup| &setup.data.channels));
