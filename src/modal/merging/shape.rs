@@ -31,13 +31,14 @@ impl Part {
 ///
 /// Σ_k Σ_c w_k |α_k s_kc − φ_c|² = αᴴ Q α, where φ_c = Σ_k w_k α_k s_kc / W_c, W_c = Σ_k w_k, sums over the parts that have c,
 ///
-/// is least, with w_k = 1/v_k; hence Q_kj = Σ_c w_k s̄_kc s_jc (δ_kj − w_j / W_c). What the errors e add to it on average is
-/// B = diag(b), b_k = Σ_c (1 − w_k / W_c), whatever the scales, and the true factors are in the null space of the rest. So α is the vector of
-/// the smallest λ of Q α = λ B α. Any other measure of the length of α would make the factor of a part that is weak at the
-/// common channels too small, since such a part has the least to add to the sum.
+/// is least, with w_k = 1/v_k; hence Q_kj = Σ_c w_k s̄_kc s_jc (δ_kj − w_j / W_c). What the errors e add to it on average
+/// is B = diag(b), b_k = Σ_c (1 − w_k / W_c), whatever the scales, and the true factors are in the null space of the rest. So
+/// α is the vector of the smallest λ of Q α = λ B α. Any other measure of the length of α would make the factor of a part
+/// that is weak at the common channels too small, since such a part has the least to add to the sum.
 ///
 /// The errors of the factors have the covariance Q⁺, and through G = ∂φ/∂α, G_ck = w_k s_kc / W_c, those of the shape have
-/// diag(1/W) + G Q⁺ Gᴴ (Gauss–Markov). The expected loss is its trace orthogonal to φ, over ‖φ‖².
+/// diag(1/W) + G Q⁺ Gᴴ (Gauss–Markov). The expected loss is its trace orthogonal to φ, over ‖φ‖². It is as good as what the
+/// parts say of themselves.
 struct Parts {
     /// Places × parts; 0 where a part has no component.
     shapes: DMatrix<C64>,
@@ -217,7 +218,8 @@ mod tests {
             let mean = found.iter().sum::<f64>() / TRIALS as f64;
             let variance = found.iter().map(|loss| (loss - mean).powi(2)).sum::<f64>() / (TRIALS - 1) as f64;
             let std_of_mean = (variance / TRIALS as f64).sqrt();
-            // Four standard deviations of the mean, which is some 2 % of it; what is left out is smaller by the square of the errors, 4e-4.
+            // Four standard deviations of the mean, which is some 2 % of it; what is left out is smaller by the square of the
+            // errors, 4e-4.
             assert!((mean - expected).abs() <= 4.0 * std_of_mean, "{mean:e} ± {std_of_mean:e}, expected {expected:e}");
             assert!(std_of_mean < 0.03 * mean);
         }
