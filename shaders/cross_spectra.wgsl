@@ -5,7 +5,7 @@
 // Formula   G_ij(k) (+)= Σ_s A_i(k, s) B*_j(k, s); Hermitian: B = A and only j ≤ i is computed and stored, packed at
 //           i(i+1)/2 + j; otherwise at i·columns + j.
 // Bindings  left, right  spectra, [line][stretch][row] as two complex numbers a vec4, rows padded to a multiple of 4
-//           sums         G, [line][pair]
+//           sums         G, [line][pair], from base_line on
 //           tiles        row and column of each tile of 4·SIDE × 4·SIDE pairs that is computed
 //           p            sizes, see layout.rs
 // Workgroup one tile of one line: SIDE × SIDE threads with 4 × 4 pairs each in registers. SLAB stretches of both sides
@@ -22,6 +22,7 @@ struct CrossParams {
     rows: u32,
     columns: u32,
     first_line: u32,
+    base_line: u32,
     pairs: u32,
     flags: u32,
 }
@@ -76,7 +77,7 @@ fn store(line: u32, i: u32, j: u32, value: vec2<f32>) {
         }
         place = i * (i + 1u) / 2u + j;
     }
-    let at = line * p.pairs + place;
+    let at = (line - p.base_line) * p.pairs + place;
     if (p.flags & START) != 0u {
         sums[at] = value;
     } else {

@@ -72,11 +72,6 @@ impl WelchPlan {
     pub fn new(channels: usize, sampling_rate_hz: f64, segment_length: usize, hop: usize) -> WelchPlan {
         WelchPlan { channels, sampling_rate_hz, segment_length, hop, lines: 0..segment_length / 2 + 1 }
     }
-
-    /// Whether every line is wanted.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.lines == (0..self.segment_length / 2 + 1)
-    }
 }
 
 /// One-sided cross-spectral density matrices G(f_k), k = 0..=N/2, f_k = k·fs/N, unit²/Hz.

@@ -230,7 +230,7 @@ impl Backend for RunBackend {
         let (l, n) = (plan.channels as f64, plan.segment_length as f64);
         let segments = self.samples as f64 / plan.hop as f64;
         // Transforms 2.5·N·log₂N for each channel; lower triangle of products, 8 operations each.
-        let flops = segments * (2.5 * n * n.log2() * l + 4.0 * l * (l + 1.0) * n / 2.0);
+        let flops = segments * (2.5 * n * n.log2() * l + 4.0 * l * (l + 1.0) * plan.lines.len() as f64);
         let gpu = self.device(flops, 4.0 * l * self.samples as f64, |gpu| welch_unfit(gpu, plan));
         match self.start(gpu, |gpu| Welch::new(gpu, plan)) {
             Some(sums) => Box::new(Spectra::new(sums, plan, self.on_failure())),

@@ -14,7 +14,7 @@ pub(crate) fn hann(n: usize) -> Vec<f64> {
 pub(crate) struct SpectralSums {
     /// Segments that were summed.
     pub(crate) segments: u64,
-    /// [line][i(i+1)/2 + j].
+    /// [line][i(i+1)/2 + j], the lines that are wanted.
     pub(crate) sums: Vec<Complex<f64>>,
 }
 
@@ -29,6 +29,7 @@ impl SpectralSums {
         let power: f64 = hann(n).iter().map(|w| w * w).sum();
         let scale = 1.0 / (plan.sampling_rate_hz * power * self.segments.max(1) as f64);
         let matrix = |(line, sums): (usize, &[Complex<f64>])| {
+            let line = plan.lines.start + line;
             let one_sided = if line == 0 || 2 * line == n { scale } else { 2.0 * scale };
             DMatrix::from_fn(l, l, |i, j| {
                 let sum = |i: usize, j: usize| sums[i * (i + 1) / 2 + j] * one_sided;
@@ -38,7 +39,7 @@ impl SpectralSums {
         SpectralMatrices {
             line_hz: plan.sampling_rate_hz / n as f64,
             segments: self.segments as usize,
-            first_line: 0,
+            first_line: plan.lines.start,
             matrices: self.sums.chunks(l * (l + 1) / 2).enumerate().map(matrix).collect(),
         }
     }

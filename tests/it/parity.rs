@@ -32,6 +32,19 @@ fn spectra_are_those_of_the_cpu_in_every_case() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
+/// From 0 Hz, to Nyquist, and a single one.
+#[test]
+fn some_of_the_lines_are_those_of_the_cpu() {
+    let device = gpu::open();
+    let blocks = gpu::blocks(&cases::record(Kind::Random, 5, 5000), &whole(5000), SIZES);
+    for lines in [0..20, 7..40, 100..129, 64..65] {
+        let both =
+            gpu::spectra(&device, &WelchPlan { lines: lines.clone(), ..WelchPlan::new(5, 50.0, 256, 128) }, &blocks);
+        assert_eq!((both[0].value.first_line, both[0].value.matrices.len()), (lines.start, lines.len()));
+        compare_spectra(&both).unwrap_or_else(|error| panic!("{lines:?}: {error}"));
+    }
+}
+
 #[test]
 fn lag_products_are_those_of_the_cpu_in_every_case() {
     let device = gpu::open();

@@ -5,6 +5,7 @@ use super::device::{Buffer, DeviceError, Use};
 use super::layout::{self, CorrelationParams, CrossParams, LagParams, SegmentParams, Shader, Tile, Transform};
 use std::collections::HashMap;
 use std::f64::consts::PI;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
@@ -156,13 +157,13 @@ impl<'a> Commands<'a> {
         self.dispatch(layout::SEGMENT_SPECTRA.name, &pipeline, &buffers, uniform, groups)
     }
 
-    /// Products of the spectra of both sides at `lines` lines, over `stretches`.
+    /// Products of the spectra of both sides at `lines`, over `stretches`; `sums` has these lines.
     pub(super) fn cross_spectra(
         &mut self,
         sides: &Sides<'_>,
         sums: &Buffer,
         tile_list: (Tile, &Buffer, usize),
-        (lines, stretches): (usize, usize),
+        (lines, stretches): (Range<usize>, usize),
         is_start: bool,
     ) -> Result<(), DeviceError> {
         let (tile, list, tile_count) = tile_list;
@@ -173,8 +174,8 @@ impl<'a> Commands<'a> {
         let rate = self.gpu.rates().flops;
         let band = ((DISPATCH_SECONDS * rate / line_flops) as usize).clamp(1, MOST_GROUPS);
         // Before the rate is known the jobs are small.
-        let band = if rate == 0.0 { MOST_GROUPS } else { band.max(lines.div_ceil(MOST_BANDS)) };
-        for first_line in (0..lines).step_by(band) {
+        let band = if rate == 0.0 { MOST_GROUPS } else { band.max(lines.len().div_ceil(MOST_BANDS)) };
+        for first_line in lines.clone().step_by(band) {
             let start = if is_start { layout::START } else { 0 };
             let lower = if sides.is_lower { layout::LOWER } else { 0 };
             let params = CrossParams {
@@ -184,14 +185,15 @@ impl<'a> Commands<'a> {
                 rows: sides.left.1 as u32,
                 columns: sides.right.1 as u32,
                 first_line: first_line as u32,
+                base_line: lines.start as u32,
                 pairs: sides.pairs() as u32,
                 flags: start | lower,
             };
             let buffers = [(0, sides.left.0), (1, sides.right.0), (2, sums), (3, list)];
-            let groups = [tile_count, band.min(lines - first_line), 1];
+            let groups = [tile_count, band.min(lines.end - first_line), 1];
             let uniform = (4, bytemuck::bytes_of(&params));
             self.dispatch(layout::CROSS_SPECTRA.name, &pipeline, &buffers, uniform, groups)?;
-            if first_line + band < lines {
+            if first_line + band < lines.end {
                 self.cut()?;
             }
         }

@@ -320,7 +320,7 @@ impl Lags {
         transform(references, r, &self.references, &spectral.references)?;
         let sides = Sides { left: (&self.partials, l), right: (&spectral.references, r), is_lower: false };
         let tiles = (spectral.tile, &spectral.tiles, spectral.tile_count);
-        let size = (spectral.shape.points + 1, responses.len());
+        let size = (0..spectral.shape.points + 1, responses.len());
         commands.cross_spectra(&sides, &spectral.sums, tiles, size, self.submissions == 0)
     }
 

@@ -70,6 +70,8 @@ uniform! {
         columns,
         /// First line of this dispatch.
         first_line,
+        /// Line of the first sums.
+        base_line,
         /// Pairs that are stored for a line.
         pairs,
         /// [`START`], [`LOWER`].

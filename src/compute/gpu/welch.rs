@@ -21,9 +21,6 @@ const IN_FLIGHT: usize = 2;
 /// Why this plan is none for the device.
 pub(in crate::compute) fn unfit(gpu: &Gpu, plan: &WelchPlan) -> Option<String> {
     let n = plan.segment_length;
-    if !plan.is_whole() {
-        return Some("the lines of the spectra are summed a part at a time (OMA_MEMORY_LIMIT_MIB)".into());
-    }
     let Some(shape) = Transform::new(n) else {
         return Some(format!("segment_length {n} is no power of two from {} to {}", layout::SHORTEST, layout::LONGEST));
     };
@@ -37,7 +34,7 @@ pub(in crate::compute) fn unfit(gpu: &Gpu, plan: &WelchPlan) -> Option<String> {
             shape.workgroup_bytes()
         ));
     }
-    let sums = 8 * (plan.channels * (plan.channels + 1) / 2 * (n / 2 + 1)) as u64;
+    let sums = 8 * (plan.channels * (plan.channels + 1) / 2 * plan.lines.len()) as u64;
     let spectra = spectra_bytes(plan, 1);
     let most = gpu.device.largest_buffer();
     (sums.max(spectra) > most).then(|| format!("spectral sums of {sums} bytes are more than one buffer of {most}"))
@@ -94,7 +91,7 @@ impl Welch {
         let device = &gpu.device;
         let window: Vec<f32> = hann(n).into_iter().map(|w| w as f32).collect();
         let rows: Vec<u32> = (0..l as u32).collect();
-        let lines = n / 2 + 1;
+        let lines = plan.lines.len();
         Ok(Welch {
             shape,
             tile,
@@ -180,7 +177,13 @@ impl Welch {
         commands.segment_spectra(self.shape, buffers, params)?;
         let sides = Sides { left: (&self.spectra, l), right: (&self.spectra, l), is_lower: true };
         let tiles = (self.tile, &self.tiles, self.tile_count);
-        commands.cross_spectra(&sides, &self.sums, tiles, (n / 2 + 1, segments), self.submissions == 0)?;
+        commands.cross_spectra(
+            &sides,
+            &self.sums,
+            tiles,
+            (self.plan.lines.clone(), segments),
+            self.submissions == 0,
+        )?;
         [samples.source, on_device, stretches].into_iter().for_each(|buffer| commands.hold(buffer));
         let sent = commands.submit()?;
         self.flight.push(sent);
