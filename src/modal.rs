@@ -1,7 +1,8 @@
 //! From blocks of samples to modes: pure, synchronous mathematics over a [`Backend`](crate::compute::Backend).
 //!
-//! [`spectrum`] → [`fdd`] → [`efdd`] with [`bell`] are the frequency domain, and [`plscf`] with its own normal equations; [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and
-//! [`shapes`] → [`selection`] → [`automatic`] the subspace method; [`indicators`] and [`clustering`] serve both.
+//! [`spectrum`] → [`fdd`] → [`efdd`] with [`bell`] are the frequency domain, and [`plscf`] with its own normal equations;
+//! [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and [`shapes`] → [`selection`] →
+//! [`stabilization`] → [`automatic`] the subspace method; [`indicators`] and [`clustering`] serve both.
 //! [`harmonics`] and [`kurtosis`] tell machines from modes, [`confidence`] says how sure a mode is,
 //! [`matching`] brings the modes of two results together: [`tracking`] says which mode of earlier ones each mode is,
 //! [`merging`] joins the results of several setups.
@@ -35,6 +36,8 @@ pub mod uncertainty;
 pub mod clustering;
 
 pub mod selection;
+
+pub(crate) mod stabilization;
 
 pub mod automatic;
 

@@ -10,9 +10,10 @@ use self::describe::{ModeContext, judge_members};
 pub(crate) use self::survey::choose_references;
 use self::survey::{REFERENCES, Survey, first_factor};
 use super::ModalError;
-use super::poles::{Order, Pole};
+use super::poles::Order;
 use super::selection::{self, Selected, Selection, Setting, Verdict};
 use super::ssi::{self, Subspace};
+use super::stabilization;
 use super::uncertainty::Derivatives;
 use super::validation::{self, Measured};
 use super::{hankel, harmonics, indicators};
@@ -207,7 +208,7 @@ pub fn identify<'a>(
             ));
         }
     }
-    let stabilization = stabilization(&levels);
+    let stabilization = table(&levels);
     let measured = Measured {
         correlations: &levels[0].correlations,
         sampling_rate_hz: levels[0].sampling_rate_hz,
@@ -419,41 +420,10 @@ fn unite(levels: &[Level]) -> Vec<Mode> {
     modes
 }
 
-fn stabilization(levels: &[Level]) -> Stabilization {
+fn table(levels: &[Level]) -> Stabilization {
     let mut table = Stabilization::default();
     for level in levels {
-        append(&mut table, level.sampling_rate_hz, &level.orders, &level.selection.verdicts);
+        stabilization::append(&mut table, level.sampling_rate_hz, &level.orders, &level.selection.verdicts);
     }
     table
-}
-
-/// Adds the poles of several orders with their verdicts to a table.
-pub(crate) fn append(table: &mut Stabilization, sampling_rate_hz: f64, orders: &[Order], verdicts: &[Vec<Verdict>]) {
-    let mut before: Option<&Order> = None;
-    for (order, verdicts) in orders.iter().zip(verdicts) {
-        let before = before.replace(order);
-        for (pole, verdict) in order.poles.iter().zip(verdicts) {
-            table.level_sampling_rate_hz.push(sampling_rate_hz);
-            table.order.push(order.order);
-            table.frequency_hz.push(finite(pole.frequency_hz));
-            table.damping_ratio.push(finite(pole.damping_ratio));
-            table.frequency_std_hz.push(pole.deviation.and_then(|d| finite(d.frequency_hz)));
-            table.damping_ratio_std.push(pole.deviation.and_then(|d| finite(d.damping_ratio)));
-            table.mpc.push(finite(pole.mpc));
-            table.mpd.push(finite(pole.mpd));
-            table.mac.push(before.and_then(|before| mac_with_nearest(pole, before)));
-            table.verdict.push(verdict.as_str().into());
-        }
-    }
-}
-
-fn finite(x: f64) -> Option<f64> {
-    x.is_finite().then_some(x)
-}
-
-/// MAC with the pole of another order that is nearest in frequency.
-fn mac_with_nearest(pole: &Pole, other: &Order) -> Option<f64> {
-    let distance = |other: &&Pole| (other.frequency_hz - pole.frequency_hz).abs();
-    let nearest = other.poles.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
-    Some(indicators::mac(pole.shape.as_view(), nearest.shape.as_view())).filter(|mac| mac.is_finite())
 }

@@ -236,8 +236,8 @@ pub struct Stabilization {
     pub mpc: Vec<Option<f64>>,
     /// Mean phase deviation, rad.
     pub mpd: Vec<Option<f64>>,
-    /// MAC of the shape with that of the pole nearest in frequency at the order before, on the same level; `null` at a
-    /// level's lowest order.
+    /// MAC of the shape with that of the pole's partner at the order before, on the same level, one to one; `null` where it
+    /// has none.
     #[serde(default)]
     pub mac: Vec<Option<f64>>,
     /// `stable`: in the cluster of a mode; otherwise the rule that rejected the pole.

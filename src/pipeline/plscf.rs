@@ -3,11 +3,11 @@
 use super::PipelineError;
 use super::methods::{OVERLAP, SINGULAR_VALUES, check_band};
 use crate::compute::Backend;
-use crate::modal::automatic::{append, choose_references, mode_of};
+use crate::modal::automatic::{choose_references, mode_of};
 use crate::modal::plscf::NormalEquations;
 use crate::modal::selection::{self, Selected, Setting};
 use crate::modal::spectrum::Spectra;
-use crate::modal::{spectrum, ssi};
+use crate::modal::{spectrum, ssi, stabilization};
 use crate::model::control::Control;
 use crate::model::modes::Shape;
 use crate::model::parameters::FddParameters;
@@ -86,7 +86,7 @@ pub(super) fn plscf(
     };
     let selection = selection::select(&found, &setting);
     let mut table = Stabilization::default();
-    append(&mut table, info.sampling_rate_hz, &found, &selection.verdicts);
+    stabilization::append(&mut table, info.sampling_rate_hz, &found, &selection.verdicts);
 
     result.method = METHOD.into();
     result.parameters["fdd"] = json!({
