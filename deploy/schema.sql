@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS channels (
     dir_x DOUBLE NOT NULL DEFAULT 0,               -- direction, a unit vector
     dir_y DOUBLE NOT NULL DEFAULT 0,
     dir_z DOUBLE NOT NULL DEFAULT 1,
-    quantity VARCHAR(64) NOT NULL DEFAULT 'acceleration',
+    quantity VARCHAR(64) NOT NULL DEFAULT 'acceleration', -- or velocity, displacement; others are no motion
     unit VARCHAR(64) NOT NULL DEFAULT 'm/s^2',     -- after calibration
     sampling_rate_hz DOUBLE NULL,
     sensitivity DOUBLE NOT NULL DEFAULT 1,         -- raw = physical * sensitivity + offset

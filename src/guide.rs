@@ -14,6 +14,9 @@
 //! * **How long.** The scatter of a damping ratio ξ at frequency f over a record of length T is at best
 //!   √(ξ / (2π f T)): for 1 Hz and 1 % a record of 20 minutes leaves 13 % of ξ at high signal-to-noise ratio. A usual
 //!   rule is 1000 to 2000 periods of the lowest mode.
+//! * **With what.** Displacements, velocities and accelerations may be mixed, in any unit, if each channel says what it
+//!   measures ([`Channel::quantity`](crate::model::channel::Channel::quantity), `unit`): shapes come in one quantity. Over a
+//!   wide band accelerometers see more: 1 mm at 1 Hz is 10 µm at 10 Hz for the same acceleration.
 //! * **By what.** The theory takes the forces as broadband noise. A machine that runs at one speed is none: its line in
 //!   the spectrum looks like a mode with nearly no damping.
 //!

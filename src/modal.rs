@@ -3,6 +3,7 @@
 //! [`spectrum`] → [`fdd`] → [`efdd`] with [`bell`] are the frequency domain, and [`plscf`] with its own normal equations;
 //! [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and [`shapes`] → [`selection`] →
 //! [`stabilization`] → [`automatic`] the subspace method; [`indicators`] and [`clustering`] serve both.
+//! [`quantities`] brings the shapes of mixed channels to one quantity.
 //! [`harmonics`] and [`kurtosis`] tell machines from modes, [`confidence`] says how sure a mode is,
 //! [`matching`] brings the modes of two results together: [`tracking`] says which mode of earlier ones each mode is,
 //! [`merging`] joins the results of several setups.
@@ -54,6 +55,8 @@ pub mod tracking;
 pub mod merging;
 
 pub mod validation;
+
+pub mod quantities;
 
 use crate::compute::{ComputeError, Place};
 use crate::model::control::{Cancelled, Control, MemoryExceeded};

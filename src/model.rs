@@ -4,6 +4,10 @@ pub mod record;
 
 pub mod channel;
 
+pub mod motion;
+
+pub mod quantities;
+
 pub mod geometry;
 
 pub mod file_format;

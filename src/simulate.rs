@@ -9,6 +9,7 @@
 //! Damping is modal, so the modes stay real. Every mode is discretised by zero-order hold, which is exact for
 //! piecewise constant forces: the poles of the sampled system are exactly exp(λ_i Δt).
 
+use crate::model::motion::Motion;
 use nalgebra::DVector;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -86,20 +87,28 @@ impl ShearChain {
 
     /// Accelerations, one vector a channel.
     pub fn record(&self, measurement: &Measurement) -> Vec<Vec<f32>> {
+        self.record_of(measurement, &vec![Motion::Acceleration; measurement.dofs.len()])
+    }
+
+    /// What each channel's sensor measures at the same moments of the same motion, in SI units: one of `motions` a channel.
+    pub fn record_of(&self, measurement: &Measurement, motions: &[Motion]) -> Vec<Vec<f32>> {
         let modes = self.modes();
         let dt = 1.0 / measurement.sampling_rate_hz;
         let run_in = (RUN_IN_S * measurement.sampling_rate_hz).round() as usize;
         let mut oscillators: Vec<_> = modes.iter().map(|mode| Oscillator::new(mode, dt)).collect();
         let mut random = ChaCha12Rng::seed_from_u64(measurement.seed);
         let mut channels = vec![vec![0.0_f64; measurement.samples]; measurement.dofs.len()];
-        let mut accelerations = vec![0.0; modes.len()];
+        // Displacement, velocity and acceleration of each mode.
+        let mut moved = vec![[0.0; 3]; modes.len()];
         for step in 0..run_in + measurement.samples {
-            for (oscillator, acceleration) in oscillators.iter_mut().zip(&mut accelerations) {
-                *acceleration = oscillator.step(StandardNormal.sample(&mut random));
+            for (oscillator, moved) in oscillators.iter_mut().zip(&mut moved) {
+                let [q, v] = oscillator.state;
+                *moved = [q, v, oscillator.step(StandardNormal.sample(&mut random))];
             }
             if step >= run_in {
-                for (channel, &dof) in channels.iter_mut().zip(&measurement.dofs) {
-                    let parts = modes.iter().zip(&accelerations).map(|(mode, a)| mode.shape[dof] * a);
+                for ((channel, &dof), motion) in channels.iter_mut().zip(&measurement.dofs).zip(motions) {
+                    let place = motion.order() as usize;
+                    let parts = modes.iter().zip(&moved).map(|(mode, moved)| mode.shape[dof] * moved[place]);
                     channel[step - run_in] = parts.sum();
                 }
             }

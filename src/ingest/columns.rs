@@ -17,6 +17,7 @@ use super::uneven::Grid;
 use crate::model::channel::Channel;
 use crate::model::control::Control;
 use crate::model::file_format::{FileFormat, FileKind};
+use crate::model::motion::Motion;
 use crate::model::record::RawFile;
 use encoding_rs::Encoding;
 use std::sync::Arc;
@@ -201,13 +202,18 @@ fn plan_from_files(files: &[RawFile], selected: Option<&[String]>, format: &File
             }
         }
         for column in names.0.iter().filter(|c| c.unfit.is_none()) {
+            // A unit of motion says which one it is.
+            let quantity =
+                Motion::of_unit(&column.unit).map_or(Channel::default().quantity, |(m, _)| m.as_str().into());
+            let unit = column.unit.clone();
             let channel = match &file.sensor_id {
-                None => Channel { unit: column.unit.clone(), ..Channel::named(&column.header) },
+                None => Channel { quantity, unit, ..Channel::named(&column.header) },
                 Some(id) => Channel {
                     sensor_id: id.clone(),
                     sensor_name: id.clone(),
                     axis: column.header.clone(),
-                    unit: column.unit.clone(),
+                    quantity,
+                    unit,
                     ..Channel::named(&format!("{id}/{}", column.header))
                 },
             };

@@ -6,17 +6,17 @@ mod describe;
 mod survey;
 
 pub(crate) use self::describe::mode_of;
-use self::describe::{ModeContext, judge_members};
+use self::describe::{ModeContext, as_measured, judge_members};
 pub(crate) use self::survey::choose_references;
 use self::survey::{REFERENCES, Survey, first_factor};
 use super::ModalError;
-use super::poles::Order;
+use super::poles::{Observability, Order};
 use super::selection::{self, Selected, Selection, Setting, Verdict};
 use super::ssi::{self, Subspace};
 use super::stabilization;
 use super::uncertainty::Derivatives;
 use super::validation::{self, Measured};
-use super::{hankel, harmonics, indicators};
+use super::{hankel, harmonics, indicators, quantities};
 use crate::compute::{Backend, LagProducts};
 use crate::model::control::Control;
 use crate::model::modes::Mode;
@@ -219,7 +219,7 @@ pub fn identify<'a>(
         averages: survey.averages,
     };
     let names: Vec<String> = info.channels.iter().map(|channel| channel.name.clone()).collect();
-    let validation = validation::validate(&modes, &measured, &names);
+    let validation = validation::validate(&as_measured(&modes, &info.channels), &measured, &names);
     let mut harmonics: Vec<Harmonic> = levels.iter().flat_map(|level| level.harmonics.iter().cloned()).collect();
     harmonics.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
     let reports = levels.into_iter().map(|level| level.report).collect();
@@ -282,7 +282,8 @@ impl LevelTask<'_> {
         let triplets = highest.max(beyond);
         let svd = subspace.decompose(triplets)?;
         control.checkpoint()?;
-        let observability = subspace.observability(&svd, highest);
+        let (common, _) = quantities::common(&self.record.info().channels);
+        let observability = Observability { common, ..subspace.observability(&svd, highest) };
         control.progress("poles", 0.0);
         let mut found = observability.orders(&orders, setting.sampling_rate_hz)?;
         let mut derivatives = None;

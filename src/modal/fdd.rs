@@ -6,10 +6,12 @@
 
 use super::ModalError;
 use super::indicators::{mac, mpc, mpd, scaled_to_largest};
+use super::quantities::Common;
 use super::spectrum::Spectra;
 use crate::compute::SpectralMatrices;
 use nalgebra::{Complex, DMatrix, DVector};
 use std::collections::BTreeMap;
+use std::f64::consts::TAU;
 
 type C64 = Complex<f64>;
 
@@ -51,6 +53,18 @@ pub struct Peak {
     pub mpd: f64,
     /// Prominence of ln s₁, nepers.
     pub prominence: f64,
+}
+
+impl Peak {
+    /// With the shape in the common quantity: of the spectral matrices it is in those that were measured.
+    pub fn brought_to(self, common: &Common) -> Peak {
+        if common.is_nothing() {
+            return self;
+        }
+        let shape = common.bring(self.shape, C64::new(0.0, TAU * self.frequency_hz));
+        let (mpc, mpd) = (mpc(shape.as_view()), mpd(shape.as_view()));
+        Peak { shape: scaled_to_largest(shape.as_view()), mpc, mpd, ..self }
+    }
 }
 
 /// Picks the peaks of a record's spectrum, ascending in frequency.

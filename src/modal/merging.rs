@@ -18,6 +18,7 @@ use super::{ModalError, indicators};
 use crate::model::geometry::{Geometry, Wireframe};
 use crate::model::merging::{Member, Merging, Setup};
 use crate::model::modes::{Doubt, Mode, Shape};
+use crate::model::quantities::{AsMeasured, ShapeQuantity};
 use crate::model::result::{AnalysisResult, DataSummary, InputFile, Provenance, SCHEMA_VERSION};
 use crate::model::run::RunType;
 use serde_json::json;
@@ -326,7 +327,22 @@ fn data(setups: &[AnalysisResult], channels: &[String]) -> DataSummary {
         coverage: channels.iter().map(coverage).collect(),
         segments: Vec::new(),
         clocks: Vec::new(),
+        shapes: shape_quantity(setups),
     }
+}
+
+/// That of every setup, where it is one: a setup's factor λᵏ goes into its scale. `merging.setups` has the conversions.
+fn shape_quantity(setups: &[AnalysisResult]) -> Option<ShapeQuantity> {
+    let own = |setup: &AnalysisResult| setup.data.shapes.clone();
+    let first = own(setups.first()?)?;
+    let all = setups.iter().map(own).collect::<Option<Vec<_>>>()?;
+    if all.iter().any(|other| (&other.quantity, &other.unit) != (&first.quantity, &first.unit)) {
+        return None;
+    }
+    let mut as_measured: Vec<AsMeasured> = all.into_iter().flat_map(|own| own.as_measured).collect();
+    as_measured.sort_by(|a, b| a.channel.cmp(&b.channel));
+    as_measured.dedup_by(|a, b| a.channel == b.channel);
+    Some(ShapeQuantity { conversions: Vec::new(), as_measured, ..first })
 }
 
 /// Of each channel the place that the first setup gives it; none where a channel has none. The wireframes of all setups

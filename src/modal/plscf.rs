@@ -19,7 +19,8 @@
 //! Peeters & Van der Auweraer (2005). Standard deviations: first-order perturbation as in
 //! [`uncertainty`](super::uncertainty), by blocks of the record.
 
-use super::poles::{Deviation, Order, Pole};
+use super::poles::{Deviation, Order, Pole, lambda};
+use super::quantities::Common;
 use super::{ModalError, hankel};
 use crate::compute::LagProducts;
 use crate::model::control::Control;
@@ -46,6 +47,8 @@ pub struct NormalEquations {
     m: DMatrix<f64>,
     /// First-order change of M in the direction of each block: the sum of squares of a derivative is a variance.
     changes: Vec<DMatrix<f64>>,
+    /// What the shapes of poles are brought to one quantity with; nothing by rule.
+    pub common: Common,
 }
 
 impl NormalEquations {
@@ -108,7 +111,7 @@ impl NormalEquations {
                 control.progress("poles", 0.5 * (done + 1) as f64 / count);
             }
         }
-        Ok(NormalEquations { references, correlations, scale, m, changes })
+        Ok(NormalEquations { references, correlations, scale, m, changes, common: Common::default() })
     }
 
     /// The poles of one order, ascending in frequency; deviations where blocks were kept.
@@ -230,6 +233,7 @@ impl Fraction<'_> {
             }
         }
         let shape = shape.zip_map(&self.equations.scale, |z, scale| z * scale);
+        let shape = self.equations.common.bring(shape, lambda(mu, sampling_rate_hz));
         let mut pole = Pole::new(self.order, column, mu, &shape, sampling_rate_hz);
         if !self.changes.is_empty() {
             pole.deviation = self.deviation(&pole, &powers, v, sampling_rate_hz);

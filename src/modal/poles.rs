@@ -9,6 +9,7 @@
 //! g is a second estimate of the shape, with errors of its own (see [`Pole::normal`]).
 
 use super::indicators;
+use super::quantities::Common;
 use super::shapes::NormalShape;
 use nalgebra::{Complex, DMatrix, DMatrixView, DVector};
 use oma_linalg::NoConvergence;
@@ -34,6 +35,8 @@ pub struct Observability {
     pub g: DMatrix<f64>,
     /// Whether the references are the channels, one by one.
     pub square: bool,
+    /// What the shapes of poles are brought to one quantity with; nothing by rule. C and G stay as they were measured.
+    pub common: Common,
 }
 
 impl Observability {
@@ -42,7 +45,7 @@ impl Observability {
         let rows = o.nrows() - channels;
         let (q, r) = oma_linalg::qr(&o.rows(0, rows).into_owned());
         let t = oma_linalg::multiply_transposed(&q, &o.rows(channels, rows).into_owned());
-        Observability { channels, o, q, r, t, g, square }
+        Observability { channels, o, q, r, t, g, square, common: Common::default() }
     }
 
     /// A_n.
@@ -64,9 +67,12 @@ impl Observability {
         let mut poles: Vec<Pole> = (0..order)
             .filter(|&column| of_order.mu[column].im > 0.0)
             .map(|column| {
+                let lambda = lambda(of_order.mu[column], sampling_rate_hz);
                 let shape = shapes.column(column).zip_map(&shapes.column(column + 1), C64::new);
+                let shape = self.common.bring(shape, lambda);
                 let g = inputs.as_ref().map(|rows| reference_vector(rows, column));
-                let normal = g.as_ref().filter(|_| self.square).and_then(|g| NormalShape::new(&shape, g));
+                let in_common = g.clone().filter(|_| self.square).map(|g| self.common.bring(g, -lambda));
+                let normal = in_common.and_then(|g| NormalShape::new(&shape, &g));
                 Pole { g, normal, ..Pole::new(order, column, of_order.mu[column], &shape, sampling_rate_hz) }
             })
             .collect();
@@ -135,10 +141,10 @@ pub struct Pole {
     pub frequency_hz: f64,
     /// −Re λ / |λ|.
     pub damping_ratio: f64,
-    /// C ψ, its largest component scaled to 1.
+    /// C ψ in the common quantity, its largest component scaled to 1.
     pub shape: DVector<C64>,
-    /// g, to the scale of C ψ before it was scaled: one component a reference; `None` where A_n is defective to working
-    /// precision.
+    /// g as measured, to the scale of C ψ before it was scaled: one component a reference; `None` where A_n is defective
+    /// to working precision.
     pub g: Option<DVector<C64>>,
     /// What φ and g say together if the mode is a normal one; `None` where g does not cover the channels.
     pub normal: Option<NormalShape>,
@@ -159,9 +165,14 @@ pub struct Deviation {
     pub damping_ratio: f64,
 }
 
+/// λ = fs ln μ, 1/s.
+pub(super) fn lambda(mu: C64, sampling_rate_hz: f64) -> C64 {
+    mu.ln() * sampling_rate_hz
+}
+
 impl Pole {
     pub(super) fn new(order: usize, column: usize, mu: C64, shape: &DVector<C64>, sampling_rate_hz: f64) -> Pole {
-        let lambda = mu.ln() * sampling_rate_hz;
+        let lambda = lambda(mu, sampling_rate_hz);
         Pole {
             order,
             column,

@@ -66,7 +66,7 @@ pub struct PoleDerivative {
     pub frequency_hz: f64,
     /// Of the damping ratio.
     pub damping_ratio: f64,
-    /// Of the shape scaled to its largest component.
+    /// Of the shape in the common quantity, scaled to its largest component.
     pub shape: DVector<C64>,
 }
 
@@ -160,7 +160,7 @@ impl<'a> Derivatives<'a> {
     /// Adds up what `add` makes of the derivatives of some poles with their shapes, block after block; nothing is
     /// added where the state matrix is defective. A pole is (index into `orders`, index into the order's poles).
     ///
-    /// dψ_j = Σ_{i≠j} ψ_i (χᵢᴴ dA ψ_j)/(μ_j − μ_i); d(Cψ) = C dψ + dC ψ; then the scaling to the largest component.
+    /// dψ_j = Σ_{i≠j} ψ_i (χᵢᴴ dA ψ_j)/(μ_j − μ_i); d(Cψ) = C dψ + dC ψ; then to the common quantity, and the scaling to the largest component.
     ///
     /// # Errors
     /// [`ModalError::Cancelled`].
@@ -191,7 +191,11 @@ impl<'a> Derivatives<'a> {
                         for (p, (pole, (_, sum))) in chosen.iter().zip(wanted.iter_mut()).enumerate() {
                             let d_mu = pair(&d_a_psi, p, pole.column).0;
                             let (f, xi) = frequency_and_damping(pole, d_mu, self.sampling_rate_hz);
-                            let shape = d_shape(&complex_column(&raw, p), &complex_column(&d_raw, p));
+                            let (raw, d_raw) = (complex_column(&raw, p), complex_column(&d_raw, p));
+                            let d_lambda = d_lambda(pole, d_mu, self.sampling_rate_hz);
+                            let common = &self.observability.common;
+                            let d_raw = common.derivative(&raw, d_raw, pole.lambda, d_lambda);
+                            let shape = d_shape(&common.bring(raw, pole.lambda), &d_raw);
                             add(sum, pole, &PoleDerivative { frequency_hz: f, damping_ratio: xi, shape });
                         }
                     }
@@ -353,9 +357,14 @@ impl Images {
     }
 }
 
+/// dλ from dμ, 1/s.
+fn d_lambda(pole: &Pole, d_mu: C64, sampling_rate_hz: f64) -> C64 {
+    d_mu / pole.mu * sampling_rate_hz
+}
+
 /// (df, dξ) from dμ: λ = fs ln μ, f = |λ|/2π, ξ = −Re λ/|λ|.
 fn frequency_and_damping(pole: &Pole, d_mu: C64, sampling_rate_hz: f64) -> (f64, f64) {
-    let d_lambda = d_mu / pole.mu * sampling_rate_hz;
+    let d_lambda = d_lambda(pole, d_mu, sampling_rate_hz);
     let modulus = pole.lambda.norm();
     let d_modulus = (pole.lambda.conj() * d_lambda).re / modulus;
     (d_modulus / (2.0 * PI), (-d_lambda.re - pole.damping_ratio * d_modulus) / modulus)

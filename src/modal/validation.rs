@@ -48,7 +48,7 @@ pub struct Measured<'a> {
     pub averages: f64,
 }
 
-/// Synthesises from `modes`, each with a damping ratio, what was measured; `None` without a mode. `names`: of all channels.
+/// Synthesises from `modes`, each with a damping ratio and a shape in the channels' own quantities, what was measured; `None` without a mode. `names`: of all channels.
 pub fn validate(modes: &[Mode], measured: &Measured<'_>, names: &[String]) -> Option<Validation> {
     let poles: Vec<C64> = modes.iter().map(pole).collect::<Option<_>>()?;
     let lags = measured.correlations.len();
@@ -77,7 +77,7 @@ pub fn validate(modes: &[Mode], measured: &Measured<'_>, names: &[String]) -> Op
 }
 
 /// λ of the mode, rad/s.
-fn pole(mode: &Mode) -> Option<C64> {
+pub(super) fn pole(mode: &Mode) -> Option<C64> {
     let (omega, damping) = (2.0 * PI * mode.frequency_hz, mode.damping_ratio?);
     Some(C64::new(-damping * omega, omega * (1.0 - damping * damping).max(0.0).sqrt()))
 }

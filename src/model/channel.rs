@@ -20,7 +20,7 @@ pub struct Channel {
     pub position: [f64; 3],
     /// Direction, a unit vector.
     pub direction: [f64; 3],
-    /// `acceleration`, `velocity`, `displacement`, …
+    /// `acceleration`, `velocity`, `displacement`, … ([`Motion::named`](super::motion::Motion::named)).
     pub quantity: String,
     /// Unit after calibration.
     pub unit: String,

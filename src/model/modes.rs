@@ -43,7 +43,7 @@ pub struct Mode {
     pub frequency_hz: f64,
     /// Damping ratio −Re λ/|λ|; absent where the method gives none (plain FDD).
     pub damping_ratio: Option<f64>,
-    /// Mode shape, its largest component scaled to 1 + 0i.
+    /// Mode shape, its largest component scaled to 1 + 0i; in the quantity that the result names (`data.shapes`).
     pub shape: Shape,
     /// Standard deviation of the frequency, Hz.
     pub frequency_std_hz: Option<f64>,

@@ -4,6 +4,7 @@ use super::geometry::{Geometry, Place, Wireframe};
 use super::modes::Shape;
 use super::result::AnalysisResult;
 use nalgebra::{Complex, Matrix3, Vector3};
+use std::collections::BTreeSet;
 
 type C64 = Complex<f64>;
 
@@ -14,7 +15,7 @@ pub struct Node {
     pub label: String,
     /// m.
     pub position: Vector3<f64>,
-    /// Rows of the shapes; none for a point that stands still.
+    /// Rows of the shapes; none for a point that stands still or whose channels measure no motion.
     pub channels: Vec<usize>,
 }
 
@@ -35,21 +36,27 @@ pub struct Nodes {
 
 impl Nodes {
     /// The places of a result. Channels whose places are unknown stand in a row, one metre apart, looking upwards; lines
-    /// and surfaces with a label that nothing has are left out ([`Geometry::unknown_labels`]).
+    /// and surfaces with a label that nothing has are left out ([`Geometry::unknown_labels`]). A channel that measures no
+    /// motion beside others that do moves nothing.
     pub fn of(result: &AnalysisResult) -> Nodes {
         let known = result.geometry.clone().filter(|known| known.channels.len() == result.data.channels.len());
         let is_placed = known.is_some();
+        let common = result.data.shapes.as_ref().filter(|shapes| !shapes.quantity.is_empty());
+        let strange: BTreeSet<&str> =
+            common.iter().flat_map(|shapes| &shapes.as_measured).map(|own| own.channel.as_str()).collect();
         let geometry = known.unwrap_or_else(|| row(&result.data.channels));
         let mut nodes: Vec<Node> = Vec::new();
+        let is_motion = |channel: usize| !strange.contains(&result.data.channels[channel].as_str());
         for (channel, place) in geometry.channels.iter().enumerate() {
             let position = Vector3::from(place.position);
             let same = |node: &&mut Node| match place.node.is_empty() {
                 true => node.position == position,
                 false => node.label == place.node,
             };
+            let seen = if is_motion(channel) { vec![channel] } else { Vec::new() };
             match nodes.iter_mut().find(same) {
-                Some(node) => node.channels.push(channel),
-                None => nodes.push(Node { label: place.node.clone(), position, channels: vec![channel] }),
+                Some(node) => node.channels.extend(seen),
+                None => nodes.push(Node { label: place.node.clone(), position, channels: seen }),
             }
         }
         let Wireframe { points, lines, surfaces } = &geometry.wireframe;

@@ -3,6 +3,7 @@
 use super::geometry::Geometry;
 use super::merging::Merging;
 use super::modes::Mode;
+use super::quantities::ShapeQuantity;
 use super::record::Segment;
 use super::run::RunType;
 use super::tracking::Tracking;
@@ -140,6 +141,9 @@ pub struct DataSummary {
     /// What was found of each sensor's times and done about them.
     #[serde(default)]
     pub clocks: Vec<Clock>,
+    /// What the components of every shape are; absent in a result of PREPROCESSING.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shapes: Option<ShapeQuantity>,
 }
 
 /// The times of one sensor, or of the files that hold every channel.

@@ -8,7 +8,7 @@ use crate::modal::confidence::{self, Evidence};
 use crate::modal::efdd::{self, ModalFilter};
 use crate::modal::fdd::{self, Peak, PeakSetting};
 use crate::modal::spectrum::Spectra;
-use crate::modal::{ModalError, kurtosis, selection, spectrum};
+use crate::modal::{ModalError, kurtosis, quantities, selection, spectrum};
 use crate::model::control::Control;
 use crate::model::modes::{Mode, Shape};
 use crate::model::parameters::{FddParameters, SsiParameters};
@@ -87,7 +87,9 @@ pub(super) fn fdd(
         ));
     }
     let bells = bells.unwrap_or_else(|| vec![None; peaks.len()]);
-    result.modes = peaks.into_iter().zip(bells).map(|(peak, bell)| mode_of_peak(peak, bell)).collect();
+    let (common, _) = quantities::common(&info.channels);
+    let peaks = peaks.into_iter().map(|peak| peak.brought_to(&common));
+    result.modes = peaks.zip(bells).map(|(peak, bell)| mode_of_peak(peak, bell)).collect();
     result.modes.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
     if result.modes.is_empty() {
         let reason = "no peak of the first singular value stands out of its scatter";
@@ -173,7 +175,7 @@ pub(super) fn check_band(
     Ok(())
 }
 
-/// What the envelope of each mode and harmonic says of it, and how sure each mode is.
+/// What the envelope of each mode and harmonic says of it, in the channel that moves most, and how sure each mode is.
 pub(super) fn judge(result: &mut AnalysisResult, record: &dyn Record, control: &Control) -> Result<(), PipelineError> {
     let bands = result.modes.iter().map(|mode| (mode.frequency_hz, mode.shape.0.icamax()));
     let bands = bands.chain(result.harmonics.iter().map(|harmonic| (harmonic.frequency_hz, harmonic.strongest_row)));

@@ -7,7 +7,7 @@ use crate::modal::automatic::{choose_references, mode_of};
 use crate::modal::plscf::NormalEquations;
 use crate::modal::selection::{self, Selected, Setting};
 use crate::modal::spectrum::Spectra;
-use crate::modal::{spectrum, ssi, stabilization};
+use crate::modal::{quantities, spectrum, ssi, stabilization};
 use crate::model::control::Control;
 use crate::model::modes::Shape;
 use crate::model::parameters::FddParameters;
@@ -72,7 +72,8 @@ pub(super) fn plscf(
     let products = ssi::lag_products(record, &references, lags, blocks as usize, backend, control)?;
     let order_max = parameters.order_max.unwrap_or_else(|| ORDER_MAX.min(lags / 2));
     let order_min = parameters.order_min.unwrap_or(order_max.div_ceil(ORDER_RATIO)).min(order_max);
-    let equations = NormalEquations::new(&products, order_max, uncertainty, control)?;
+    let mut equations = NormalEquations::new(&products, order_max, uncertainty, control)?;
+    equations.common = quantities::common(&info.channels).0;
     let orders: Vec<usize> = (order_min..=order_max).collect();
     let found = equations.orders(&orders, info.sampling_rate_hz, control)?;
     control.progress("poles", 1.0);

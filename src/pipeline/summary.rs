@@ -4,6 +4,7 @@ use super::Request;
 use super::view::LiveChannels;
 use crate::compute::select::Told;
 use crate::ingest::cache::Description;
+use crate::modal::quantities;
 use crate::model::channel::Channel;
 use crate::model::geometry::{Geometry, Wireframe};
 use crate::model::record::Record;
@@ -37,6 +38,7 @@ pub(super) fn of_record(request: &Request, record: &Description) -> AnalysisResu
             coverage: record.quality.iter().map(|quality| quality.coverage).collect(),
             segments: record.segments.clone(),
             clocks: record.clocks.clone(),
+            shapes: None,
         },
         modes: Vec::new(),
         no_modes_reason: None,
@@ -72,8 +74,11 @@ pub(super) fn describe_backend(result: &mut AnalysisResult, told: Told) {
     provenance.fallback_reason = told.fallback_reason;
 }
 
-/// Names the channels that the method saw, in the order of every shape.
+/// Names the channels that the method saw, in the order of every shape, and what its components are.
 pub(super) fn describe_channels(result: &mut AnalysisResult, live: &LiveChannels<'_>, quality: &[ChannelQuality]) {
     result.data.channels = live.info().channels.iter().map(|channel| channel.name.clone()).collect();
+    let (_, shapes) = quantities::common(&live.info().channels);
+    result.provenance.warnings.extend(shapes.warning());
+    result.data.shapes = Some(shapes);
     result.data.coverage = live.rows().iter().map(|&row| quality[row].coverage).collect();
 }

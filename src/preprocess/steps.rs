@@ -9,6 +9,7 @@ use super::hampel::Hampel;
 use super::statistics::Trends;
 use super::zero_phase::{ZeroPhase, ZeroPhaseStream};
 use crate::model::channel::Channel;
+use crate::model::motion::Motion;
 use crate::model::parameters::{DecimationFilter, Filter, FilterKind, Outliers, PreprocessingParameters};
 use std::sync::Arc;
 
@@ -179,9 +180,8 @@ pub(crate) fn calibrate(channel: &Channel, samples: &mut [f64]) {
 
 /// What a channel holds after `integrals` over time, negative ones being derivatives.
 pub(crate) fn integrated(channel: &Channel, integrals: i32) -> Channel {
-    const QUANTITIES: [&str; 3] = ["displacement", "velocity", "acceleration"];
-    let place = QUANTITIES.iter().position(|quantity| *quantity == channel.quantity);
-    let quantity = place.and_then(|place| QUANTITIES.get(usize::try_from(place as i32 - integrals).ok()?));
+    let order = Motion::named(&channel.quantity).map(|motion| motion.order() - integrals);
+    let quantity = Motion::ALL.into_iter().find(|motion| Some(motion.order()) == order);
     // Metres per second squared are metres over two seconds.
     let (base, seconds) = match channel.unit.split_once("/s") {
         Some((base, "2" | "²" | "^2")) => (base, 2),
@@ -197,8 +197,8 @@ pub(crate) fn integrated(channel: &Channel, integrals: i32) -> Channel {
         times => format!("{base}·s{}", -times),
     };
     let quantity = match quantity {
-        Some(quantity) => (*quantity).to_owned(),
-        None if integrals == 0 => channel.quantity.clone(),
+        _ if integrals == 0 => channel.quantity.clone(),
+        Some(motion) => motion.as_str().into(),
         None => format!("{} {} over time", channel.quantity, if integrals > 0 { "integrated" } else { "derived" }),
     };
     Channel { quantity, unit, ..channel.clone() }

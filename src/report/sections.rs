@@ -7,6 +7,7 @@ use super::tracking;
 use super::wireframe::View;
 use crate::model::merging::Merging;
 use crate::model::modes::{Doubt, Mode};
+use crate::model::quantities::{Conversion, ShapeQuantity};
 use crate::model::result::{
     AnalysisResult, ChannelFit, ChannelQuality, Harmonic, Provenance, Stabilization, Validation,
 };
@@ -137,6 +138,7 @@ fn modes(result: &AnalysisResult, plots: &mut Plots) -> Markup {
         // Too wide for paper.
         details class="screen" { summary { "Everything known of each mode" } (known(result)) }
         h3 { "Mode shapes" }
+        @if let Some(text) = result.data.shapes.as_ref().and_then(brought) { p { (text) } }
         @if !view.structure.is_placed {
             p { "No places of the channels are known: they stand in a row, in their order, each looking upwards." }
         }
@@ -162,6 +164,15 @@ fn modes(result: &AnalysisResult, plots: &mut Plots) -> Markup {
         plots.shapes.insert(id, shapes);
     }
     markup
+}
+
+/// How channels of different quantities have come to one; nothing where none had to.
+fn brought(shapes: &ShapeQuantity) -> Option<String> {
+    let own =
+        |own: &Conversion| format!("{} ({})", own.channel, [own.quantity.trim(), own.unit.trim()].join(" ").trim());
+    let channels: Vec<String> = shapes.conversions.iter().map(own).collect();
+    let (quantity, unit) = (&shapes.quantity, &shapes.unit);
+    (!channels.is_empty()).then(|| format!("All in {quantity}, {unit}; brought to it: {}.", channels.join(", ")))
 }
 
 /// What speaks against the modes, one after the other.

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 /// Version of what preprocessing makes of the same input; to be raised with every change of its numbers or of the
 /// cache's layout, so that no run takes a record of another version.
-const RECORD_VERSION: u32 = 2;
+const RECORD_VERSION: u32 = 3;
 /// Bound of a call about objects, and of a transfer beside the time for its bytes.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
 /// The slowest way on which a transfer is waited for, bytes/s: ten times slower than a way that is used for files.

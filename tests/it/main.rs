@@ -39,6 +39,7 @@ mod plscf; // pLSCF against exact correlations, chains and pyOMA2's figures
 mod preprocess; // calibrate, detrend, filter, decimate; decimated views
 mod processes; // two real worker processes, kill -9 at random moments
 mod protocol; // the write protocol under every fault that there is, on a paused clock
+mod quantities; // displacements, velocities and accelerations in one record
 mod reference; // CPU sums and SSI against textbook forms and against other packages' figures
 mod report; // the page, in a real browser
 mod server_faults; // real servers and workers that die or stand still

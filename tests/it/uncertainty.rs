@@ -4,9 +4,12 @@ use nalgebra::{Complex, DVector};
 use oma_worker::compute::LagProducts;
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::modal::hankel;
-use oma_worker::modal::poles::{Order, Pole};
+use oma_worker::modal::indicators::mpc;
+use oma_worker::modal::poles::{Observability, Order, Pole};
+use oma_worker::modal::quantities::{self, Common};
 use oma_worker::modal::ssi::{self, Subspace};
 use oma_worker::modal::uncertainty::{Derivatives, PoleDerivative};
+use oma_worker::model::channel::Channel;
 use oma_worker::model::control::Control;
 use oma_worker::model::parameters::{Drive, Weighting};
 use oma_worker::model::record::MemoryRecord;
@@ -27,9 +30,17 @@ fn subspace(weighting: Weighting) -> (LagProducts, Subspace) {
     (products, subspace)
 }
 
-fn poles(subspace: &Subspace, order: usize) -> Order {
+fn poles(subspace: &Subspace, order: usize, common: &Common) -> Order {
     let svd = subspace.decompose(subspace.h.ncols()).unwrap();
-    subspace.observability(&svd, order).order(order, 100.0).unwrap()
+    let observability = Observability { common: common.clone(), ..subspace.observability(&svd, order) };
+    observability.order(order, 100.0).unwrap()
+}
+
+/// Nothing to be done, and sensors of three quantities.
+fn commons() -> [Common; 2] {
+    let units = ["m/s2", "mm/s", "mm", "g", "m/s2"].into_iter();
+    let channel = |unit: &str| Channel { quantity: String::new(), unit: unit.into(), ..Channel::default() };
+    [Common::default(), quantities::common(&units.map(channel).collect::<Vec<_>>()).0]
 }
 
 fn of_pole(derivatives: &Derivatives<'_>, orders: &[Order], pole: (usize, usize)) -> Vec<PoleDerivative> {
@@ -62,8 +73,8 @@ fn derivatives_of_frequency_damping_and_shape_equal_central_differences() {
     for weighting in [Weighting::Pc, Weighting::Upc, Weighting::Cva] {
         let (products, subspace) = subspace(weighting);
         let svd = subspace.decompose(subspace.h.ncols()).unwrap();
-        for n in [10, 20] {
-            let observability = subspace.observability(&svd, n);
+        for (n, common) in [10, 20].into_iter().flat_map(|n| commons().map(|common| (n, common))) {
+            let observability = Observability { common: common.clone(), ..subspace.observability(&svd, n) };
             let orders = observability.orders(&[n], 100.0).unwrap();
             let order = &orders[0];
             let derivatives = Derivatives::new(&subspace, &svd, &observability, &products.blocks, 100.0);
@@ -71,11 +82,12 @@ fn derivatives_of_frequency_damping_and_shape_equal_central_differences() {
             // ones meet round-off.
             let step = 1e-4;
             for k in [0, 12] {
-                let at = |step| poles(&moved((&products, &subspace), k, step), n);
+                let at = |step| poles(&moved((&products, &subspace), k, step), n, &common);
                 let (above, below) = (at(step), at(-step));
                 let physical = (0..order.poles.len()).filter(|&p| {
                     let pole = &order.poles[p];
-                    pole.damping_ratio > 0.0 && pole.damping_ratio < 0.01 && pole.mpc > 0.99
+                    let measured = common.as_measured(pole.shape.clone(), pole.lambda);
+                    pole.damping_ratio > 0.0 && pole.damping_ratio < 0.01 && mpc(measured.as_view()) > 0.99
                 });
                 let mut compared = 0;
                 for p in physical {

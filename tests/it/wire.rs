@@ -7,6 +7,7 @@ use serde_json::Value;
 const FDD: &str = include_str!("../wire/v1/fdd.json");
 const SSI: &str = include_str!("../wire/v1/ssi.json");
 const MERGED: &str = include_str!("../wire/v1/merged.json");
+const MIXED: &str = include_str!("../wire/v1/mixed.json");
 const PREPROCESSING: &str = include_str!("../wire/v1/preprocessing.json");
 const STATUS: &str = include_str!("../wire/v1/status.json");
 
@@ -29,8 +30,13 @@ fn assert_kept(expected: &Value, found: &Value, place: &str) {
 
 #[test]
 fn results_of_version_1_keep_every_value_through_reading_and_writing() {
-    let documents =
-        [(FDD, RunType::Fdd), (SSI, RunType::Ssi), (MERGED, RunType::Ssi), (PREPROCESSING, RunType::Preprocessing)];
+    let documents = [
+        (FDD, RunType::Fdd),
+        (SSI, RunType::Ssi),
+        (MERGED, RunType::Ssi),
+        (MIXED, RunType::Fdd),
+        (PREPROCESSING, RunType::Preprocessing),
+    ];
     for (text, run_type) in documents {
         let result: AnalysisResult = serde_json::from_str(text).unwrap();
         assert_eq!(result.run_type, run_type);
@@ -40,7 +46,7 @@ fn results_of_version_1_keep_every_value_through_reading_and_writing() {
 
 #[test]
 fn results_survive_bson_as_they_survive_json() {
-    for text in [FDD, SSI, MERGED, PREPROCESSING] {
+    for text in [FDD, SSI, MERGED, MIXED, PREPROCESSING] {
         let result: AnalysisResult = serde_json::from_str(text).unwrap();
         let document = bson::serialize_to_document(&result).unwrap();
         assert_eq!(bson::deserialize_from_document::<AnalysisResult>(document).unwrap(), result);

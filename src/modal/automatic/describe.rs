@@ -6,6 +6,8 @@ use crate::modal::selection::{self, Selected, Setting};
 use crate::modal::shapes::{JudgedShape, ShapeScatter};
 use crate::modal::ssi::Subspace;
 use crate::modal::uncertainty::Derivatives;
+use crate::modal::{quantities, validation};
+use crate::model::channel::Channel;
 use crate::model::control::Control;
 use crate::model::modes::{Mode, Shape};
 use nalgebra::{Complex, DMatrix};
@@ -100,6 +102,16 @@ pub(crate) fn mode_of(selected: &Selected, shape: Shape, orders: &[Order], setti
         level_sampling_rate_hz: Some(setting.sampling_rate_hz),
         ..Mode::new(pole.frequency_hz, shape, (pole.mpc, pole.mpd))
     }
+}
+
+/// The modes with their shapes in the quantities of the channels.
+pub(super) fn as_measured(modes: &[Mode], channels: &[Channel]) -> Vec<Mode> {
+    let (common, _) = quantities::common(channels);
+    let of_mode = |mode: &Mode| {
+        let back = |pole| Shape(common.as_measured(mode.shape.0.clone(), pole));
+        Mode { shape: validation::pole(mode).map_or_else(|| mode.shape.clone(), back), ..mode.clone() }
+    };
+    modes.iter().map(of_mode).collect()
 }
 
 /// Standard deviation of values about their mean.
