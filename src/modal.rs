@@ -38,7 +38,7 @@ pub mod clustering;
 
 pub mod selection;
 
-pub(crate) mod stabilization;
+pub mod stabilization;
 
 pub mod automatic;
 

@@ -10,7 +10,7 @@ use crate::model::result::Stabilization;
 const MOST_CHANGE: f64 = 0.05;
 
 /// Adds the poles of several orders with their verdicts to a table.
-pub(crate) fn append(table: &mut Stabilization, sampling_rate_hz: f64, orders: &[Order], verdicts: &[Vec<Verdict>]) {
+pub fn append(table: &mut Stabilization, sampling_rate_hz: f64, orders: &[Order], verdicts: &[Vec<Verdict>]) {
     let mut before: Option<&Order> = None;
     for (order, verdicts) in orders.iter().zip(verdicts) {
         let macs = before.replace(order).map_or_else(|| vec![None; order.poles.len()], |before| macs(order, before));
