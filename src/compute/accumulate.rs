@@ -11,7 +11,7 @@ const TILE: usize = 8;
 
 /// Bytes that the transforms of a batch take: where many stretches are summed at once, sums are loaded seldom, and from some
 /// thirty stretches on that no longer shows.
-const BATCH_BYTES: usize = 32 << 20;
+const BATCH_BYTES: usize = 16 << 20;
 
 /// Channels per side of a block: four products in re and im, eight accumulators, leave half of sixteen vector registers
 /// for what is loaded.
@@ -136,14 +136,18 @@ impl PairSums {
 
     /// The Hermitian matrix of every line, times `scale` of the line. Of [`Pairs::Lower`] only.
     ///
-    /// A tile's sums go once its lines are made.
+    /// Some tiles' sums go once their lines are made, and the caller's thread takes all of the room, so that an allocator with
+    /// a heap for every thread gives the sums' room to the next lines.
     pub(super) fn into_matrices(self, scale: impl Fn(usize) -> f64 + Sync) -> Vec<DMatrix<Complex<f64>>> {
+        /// Tiles at a time: a hundred channels' lines of so many take 10 MiB, and keep all cores busy.
+        const TOGETHER: usize = 8;
         let Pairs::Lower(n) = self.pairs else {
             unreachable!("only products of channels with each other are Hermitian")
         };
         let (lines, blocks) = (self.lines, &self.blocks[..]);
-        let of_line = |sums: &[f64], k: usize, scale: f64| {
-            let mut matrix = DMatrix::zeros(n, n);
+        let of_line = |sums: &[f64], k: usize, scale: f64, mut room: Vec<Complex<f64>>| {
+            room.resize(n * n, Complex::default());
+            let mut matrix = DMatrix::from_vec(n, n, room);
             for (block, &(row, column)) in sums.chunks_exact(BLOCK).zip(blocks) {
                 for (product, sum) in block.chunks_exact(2 * TILE).enumerate() {
                     let (i, j) = (SIDE * row + product / SIDE, SIDE * column + product % SIDE);
@@ -156,11 +160,19 @@ impl PairSums {
             }
             matrix
         };
-        let of_tile = |(tile, sums): (usize, Vec<f64>)| -> Vec<_> {
-            let from = lines.start + tile * TILE;
-            (from..lines.end.min(from + TILE)).map(|line| of_line(&sums, line - from, scale(line))).collect()
-        };
-        self.tiles.into_par_iter().enumerate().flat_map_iter(of_tile).collect()
+        let mut matrices = Vec::with_capacity(lines.len());
+        let mut tiles = self.tiles.into_iter();
+        while matrices.len() < lines.len() {
+            let sums: Vec<Vec<f64>> = tiles.by_ref().take(TOGETHER).collect();
+            let first = lines.start + matrices.len();
+            let these = first..lines.end.min(first + TOGETHER * TILE);
+            let rooms: Vec<_> = these.map(|line| (line, Vec::with_capacity(n * n))).collect();
+            matrices.par_extend(rooms.into_par_iter().map(|(line, room)| {
+                let place = line - first;
+                of_line(&sums[place / TILE], place % TILE, scale(line), room)
+            }));
+        }
+        matrices
     }
 
     pub(super) fn clear(&mut self) {
