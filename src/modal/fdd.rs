@@ -117,10 +117,9 @@ struct UnitVariance(Vec<f64>);
 
 impl UnitVariance {
     fn new(spectra: &Spectra<'_>) -> Result<UnitVariance, ModalError> {
-        let by_line = spectra.every(|matrices, line| Ok(matrices.at(line).map_diagonal(|power| power.re)))?;
-        let power = |i: usize| by_line.iter().map(|powers| powers[i]).sum::<f64>() * spectra.line_hz;
+        let power = |spectrum: &Vec<f64>| spectrum.iter().sum::<f64>() * spectra.line_hz;
         let scale = |power: f64| if power > 0.0 { 1.0 / power.sqrt() } else { 0.0 };
-        Ok(UnitVariance((0..spectra.channels()).map(power).map(scale).collect()))
+        Ok(UnitVariance(spectra.autospectra()?.iter().map(power).map(scale).collect()))
     }
 
     fn matrix(&self, matrices: &SpectralMatrices, line: usize) -> DMatrix<C64> {

@@ -130,6 +130,15 @@ impl<'a> Spectra<'a> {
         self.each(&(0..self.lines).collect::<Vec<_>>(), of_line)
     }
 
+    /// G_ii of every channel at every line, [channel][line].
+    ///
+    /// # Errors
+    /// As [`Spectra::new`].
+    pub fn autospectra(&self) -> Result<Vec<Vec<f64>>, ModalError> {
+        let by_line = self.every(|matrices, line| Ok(matrices.at(line).map_diagonal(|power| power.re)))?;
+        Ok((0..self.channels()).map(|i| by_line.iter().map(|powers| powers[i]).collect()).collect())
+    }
+
     /// Σ Re G over the lines.
     ///
     /// # Errors

@@ -160,7 +160,8 @@ impl<'a> Derivatives<'a> {
     /// Adds up what `add` makes of the derivatives of some poles with their shapes, block after block; nothing is
     /// added where the state matrix is defective. A pole is (index into `orders`, index into the order's poles).
     ///
-    /// dψ_j = Σ_{i≠j} ψ_i (χᵢᴴ dA ψ_j)/(μ_j − μ_i); d(Cψ) = C dψ + dC ψ; then to the common quantity, and the scaling to the largest component.
+    /// dψ_j = Σ_{i≠j} ψ_i (χᵢᴴ dA ψ_j)/(μ_j − μ_i); d(Cψ) = C dψ + dC ψ; then to the common quantity, and the scaling to
+    /// the largest component.
     ///
     /// # Errors
     /// [`ModalError::Cancelled`].

@@ -48,7 +48,8 @@ pub struct Measured<'a> {
     pub averages: f64,
 }
 
-/// Synthesises from `modes`, each with a damping ratio and a shape in the channels' own quantities, what was measured; `None` without a mode. `names`: of all channels.
+/// Synthesises from `modes`, each with a damping ratio and a shape in the channels' own quantities, what was measured; `None`
+/// without a mode. `names`: of all channels.
 pub fn validate(modes: &[Mode], measured: &Measured<'_>, names: &[String]) -> Option<Validation> {
     let poles: Vec<C64> = modes.iter().map(pole).collect::<Option<_>>()?;
     let lags = measured.correlations.len();

@@ -72,8 +72,7 @@ impl Control {
         remedy: &'static str,
     ) -> Result<(), MemoryExceeded> {
         let Some(limit_mib) = self.memory_limit_mib else { return Ok(()) };
-        let bytes = factors.iter().fold(1_u64, |product, factor| product.saturating_mul(*factor as u64));
-        match bytes.div_ceil(1 << 20) {
+        match product(factors).div_ceil(1 << 20) {
             needed_mib if needed_mib > limit_mib => Err(MemoryExceeded { what: what(), needed_mib, limit_mib, remedy }),
             _ => Ok(()),
         }
@@ -94,8 +93,7 @@ impl Control {
         let least = least.min(count);
         self.plan_memory(what, &[factors, &[least]].concat(), remedy)?;
         let Some(limit_mib) = self.memory_limit_mib else { return Ok(count) };
-        let bytes = factors.iter().fold(1_u64, |product, factor| product.saturating_mul(*factor as u64)).max(1);
-        let parts = limit_mib.saturating_mul(1 << 20) / bytes;
+        let parts = limit_mib.saturating_mul(1 << 20) / product(factors).max(1);
         Ok(usize::try_from(parts).unwrap_or(usize::MAX).clamp(least, count))
     }
 
@@ -103,4 +101,8 @@ impl Control {
     pub fn progress(&self, stage: &str, fraction: f64) {
         (self.progress)(stage, fraction);
     }
+}
+
+fn product(factors: &[usize]) -> u64 {
+    factors.iter().fold(1, |product, factor| product.saturating_mul(*factor as u64))
 }

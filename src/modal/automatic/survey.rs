@@ -64,10 +64,9 @@ impl Survey {
                 choose_references(&spectra.total()?, REFERENCES)
             }
         };
-        let powers = spectra.every(|matrices, line| Ok(matrices.at(line).map_diagonal(|power| power.re)))?;
-        let autospectrum = |&row: &usize| powers.iter().map(|of_line| of_line[row]).collect();
+        let autospectra = spectra.autospectra()?;
         Ok(Survey {
-            autospectra: references.iter().map(autospectrum).collect(),
+            autospectra: references.iter().map(|&row| autospectra[row].clone()).collect(),
             segment_length,
             averages: fdd::independent_averages(spectra.segments, OVERLAP),
             lowest_hz: lowest.unwrap_or(nyquist / FEWEST_BLOCK_ROWS as f64),
