@@ -187,6 +187,12 @@ pub trait LagAccumulator: Send {
         None
     }
 
+    /// The blocks of the record that are complete by now and were not taken before, in the order of time;
+    /// [`LagAccumulator::finish`] gives what is left. Who takes none gets all of them there.
+    fn take_blocks(&mut self) -> Vec<LagBlock> {
+        Vec::new()
+    }
+
     /// The sums.
     ///
     /// # Errors

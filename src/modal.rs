@@ -1,7 +1,7 @@
 //! From blocks of samples to modes: pure, synchronous mathematics over a [`Backend`](crate::compute::Backend).
 //!
 //! [`spectrum`] → [`fdd`] → [`efdd`] with [`bell`] are the frequency domain, and [`plscf`] with its own normal equations;
-//! [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and [`shapes`] → [`selection`] →
+//! [`correlations`] → [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and [`shapes`] → [`selection`] →
 //! [`stabilization`] → [`automatic`] the subspace method; [`indicators`] and [`clustering`] serve both.
 //! [`quantities`] brings the shapes of mixed channels to one quantity.
 //! [`harmonics`] and [`kurtosis`] tell machines from modes, [`confidence`] says how sure a mode is,
@@ -19,6 +19,8 @@ pub mod bell;
 pub mod efdd;
 
 pub mod plscf;
+
+pub mod correlations;
 
 pub mod displacement;
 

@@ -4,8 +4,8 @@ use super::cpu::{Cpu, lags};
 use super::edges::Edges;
 use super::gpu::{DeviceError, Lags, Welch};
 use super::{
-    Backend, ComputeError, CrossSpectra, LagAccumulator, LagPlan, LagProducts, Place, SpectralMatrices, SpectralSums,
-    WelchPlan,
+    Backend, ComputeError, CrossSpectra, LagAccumulator, LagBlock, LagPlan, LagProducts, Place, SpectralMatrices,
+    SpectralSums, WelchPlan,
 };
 use crate::model::record::Block;
 use nalgebra::Complex;
@@ -128,10 +128,10 @@ impl LagSums {
     fn attempt(&mut self, step: impl FnOnce(&mut Lags) -> Result<(), DeviceError>) {
         let Some(gpu) = &mut self.gpu else { return };
         if let Err(error) = step(gpu) {
-            let (blocks, place) = gpu.safe();
+            let ((closed, place), blocks) = (gpu.safe(), gpu.take_blocks());
             self.rewind = Some(place);
             self.gpu = None;
-            self.cpu = Some(Box::new(lags::Lags::resume(&self.plan, blocks, place.segment)));
+            self.cpu = Some(Box::new(lags::Lags::resume(&self.plan, closed, blocks, place.segment)));
             (self.on_failure)(&error);
         }
     }
@@ -157,6 +157,14 @@ impl LagAccumulator for LagSums {
         self.rewind.take()
     }
 
+    fn take_blocks(&mut self) -> Vec<LagBlock> {
+        match (&mut self.cpu, &mut self.gpu) {
+            (Some(cpu), _) => cpu.take_blocks(),
+            (None, Some(gpu)) => gpu.take_blocks(),
+            (None, None) => Vec::new(),
+        }
+    }
+
     fn finish(mut self: Box<Self>) -> Result<LagProducts, ComputeError> {
         self.attempt(Lags::settle);
         if self.rewind.is_some() {
@@ -164,7 +172,7 @@ impl LagAccumulator for LagSums {
         }
         let blocks = match (self.cpu, &mut self.gpu) {
             (Some(cpu), _) => cpu.finish()?.blocks,
-            (None, Some(gpu)) => gpu.safe().0,
+            (None, Some(gpu)) => gpu.take_blocks(),
             (None, None) => Vec::new(),
         };
         Ok(LagProducts { references: self.plan.references, blocks, edges: self.edges.finish() })

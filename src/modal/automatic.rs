@@ -10,14 +10,15 @@ use self::describe::{ModeContext, as_measured, judge_members};
 pub(crate) use self::survey::choose_references;
 use self::survey::{REFERENCES, Survey, first_factor};
 use super::ModalError;
+use super::correlations::Correlations;
 use super::poles::{Observability, Order};
 use super::selection::{self, Selected, Selection, Setting, Verdict};
 use super::ssi::{self, Subspace};
 use super::stabilization;
 use super::uncertainty::Derivatives;
 use super::validation::{self, Measured};
-use super::{hankel, harmonics, indicators, quantities};
-use crate::compute::{Backend, LagProducts};
+use super::{harmonics, indicators, quantities};
+use crate::compute::Backend;
 use crate::model::control::Control;
 use crate::model::modes::Mode;
 use crate::model::parameters::{SsiParameters, Weighting};
@@ -243,25 +244,25 @@ struct LevelTask<'a> {
     weighting: Weighting,
 }
 
-impl LevelTask<'_> {
+impl<'a> LevelTask<'a> {
     fn run(
         &self,
         mut block_rows: usize,
         by_rule: bool,
         setting: &Setting,
         range_hz: (f64, f64),
-        backend: &dyn Backend,
-        control: &Control,
+        backend: &'a dyn Backend,
+        control: &'a Control,
     ) -> Result<Level, ModalError> {
         let channels = self.record.info().channels.len();
         let needs_rank = by_rule || setting.deviations || self.parameters.order_max.is_none();
-        let (products, subspace, signal_rank) = loop {
-            let products = self.products(block_rows, needs_rank, backend, control)?;
+        let (correlations, subspace, signal_rank) = loop {
+            let correlations = self.correlations(block_rows, needs_rank, backend, control)?;
             let kind = (self.parameters.drive(), self.weighting);
-            let subspace = Subspace::new(&products, block_rows, kind, self.record, control)?;
+            let subspace = Subspace::new(&correlations, block_rows, kind, self.record, control)?;
             control.progress("order", 0.0);
             if !needs_rank {
-                break (products, subspace, None);
+                break (correlations, subspace, None);
             }
             let rank = ssi::signal_rank(&subspace)?;
             control.checkpoint()?;
@@ -272,7 +273,7 @@ impl LevelTask<'_> {
                 block_rows *= 2;
                 continue;
             }
-            break (products, subspace, Some(rank));
+            break (correlations, subspace, Some(rank));
         };
         let orders = self.orders(&subspace, signal_rank)?;
         let highest = orders.last().copied().unwrap_or(2);
@@ -288,8 +289,8 @@ impl LevelTask<'_> {
         let mut found = observability.orders(&orders, setting.sampling_rate_hz)?;
         let mut derivatives = None;
         if setting.deviations {
-            let (blocks, rate) = (&products.blocks, setting.sampling_rate_hz);
-            let scatter = Derivatives::new(&subspace, &svd, &observability, blocks, rate);
+            let rate = setting.sampling_rate_hz;
+            let scatter = Derivatives::new(&subspace, &svd, &observability, &correlations, rate);
             control.progress("poles", 0.5);
             scatter.attach(&mut found, control)?;
             derivatives = Some(scatter);
@@ -317,11 +318,11 @@ impl LevelTask<'_> {
             block_rows,
             signal_rank,
             orders: (orders.first().copied().unwrap_or(0), highest),
-            blocks: products.blocks.len(),
+            blocks: correlations.blocks,
             modes: 0,
         };
-        let measured = hankel::record_correlations(&products);
-        let context = ModeContext { subspace: &subspace, observability: &observability, measured: &measured };
+        let measured = correlations.of_record();
+        let context = ModeContext::new(&observability, &measured);
         let judged = match &derivatives {
             Some(derivatives) => judge_members(derivatives, &selection.modes, &found, control)?,
             None => vec![Vec::new(); selection.modes.len()],
@@ -346,14 +347,14 @@ impl LevelTask<'_> {
         })
     }
 
-    /// `in_blocks`: kept by blocks of the record, for what depends on their scatter.
-    fn products(
+    /// `in_blocks`: by blocks of the record, for what depends on their scatter.
+    fn correlations(
         &self,
         block_rows: usize,
         in_blocks: bool,
-        backend: &dyn Backend,
-        control: &Control,
-    ) -> Result<LagProducts, ModalError> {
+        backend: &'a dyn Backend,
+        control: &'a Control,
+    ) -> Result<Correlations<'a>, ModalError> {
         let samples = self.record.info().valid_samples();
         let by_rule = (samples / (BLOCK_LENGTH * block_rows as u64)).min(BLOCKS as u64) as usize;
         // An even number, so that the halves are equal.
@@ -365,7 +366,7 @@ impl LevelTask<'_> {
             &[block_rows, channels, block_rows, references, HANKEL_BYTES],
             "lower block_rows or choose fewer channels",
         )?;
-        ssi::lag_products(self.record, self.references, 2 * block_rows, blocks, backend, control)
+        Correlations::new(self.record, self.references, (2 * block_rows, blocks), backend, control)
     }
 
     /// The model orders: those asked for, or a window around the rank of the signal, thinned evenly.

@@ -7,41 +7,40 @@
 //! §3.5): the products cost what the lag products cost, and their memory does not depend on the record's length.
 
 use super::ModalError;
-use super::hankel::total_products;
-use crate::compute::{LagProducts, SegmentEdges};
+use super::correlations::Correlations;
+use crate::compute::SegmentEdges;
 use nalgebra::DMatrix;
 
 /// The data matrix of a record; over several segments sums and N are added up.
 pub struct Windows<'a> {
-    products: &'a LagProducts,
+    correlations: &'a Correlations<'a>,
     block_rows: usize,
     /// N.
     count: u64,
-    /// P_m.
-    totals: Vec<DMatrix<f64>>,
 }
 
 impl<'a> Windows<'a> {
-    /// For lag products with 2·block_rows lags.
+    /// For correlations at 2·block_rows lags.
     ///
     /// # Errors
     /// [`ModalError::Setting`] if no segment has 2·block_rows samples.
-    pub fn new(products: &'a LagProducts, block_rows: usize) -> Result<Windows<'a>, ModalError> {
+    pub fn new(correlations: &'a Correlations<'_>, block_rows: usize) -> Result<Windows<'a>, ModalError> {
         let length = 2 * block_rows as u64;
-        let longest = products.edges.iter().map(|edge| edge.samples).max().unwrap_or(0);
-        let count: u64 = products.edges.iter().map(|edge| (edge.samples + 1).saturating_sub(length)).sum();
+        let longest = correlations.edges.iter().map(|edge| edge.samples).max().unwrap_or(0);
+        let count: u64 = correlations.edges.iter().map(|edge| (edge.samples + 1).saturating_sub(length)).sum();
         if count == 0 {
             return Err(ModalError::Setting(format!(
                 "longest gap-free stretch of the record has {longest} samples, block_rows {block_rows} needs at least \
                  {length}"
             )));
         }
-        Ok(Windows { products, block_rows, count, totals: total_products(products) })
+        Ok(Windows { correlations, block_rows, count })
     }
 
     /// References and channels.
     pub fn shape(&self) -> (usize, usize) {
-        (self.products.references.len(), self.totals[0].nrows())
+        let (channels, references) = self.correlations.shape();
+        (references, channels)
     }
 
     /// Y_f Y_pᵀ / N, the `cov` matrix of the other packages: H_ab = (1/N) Σ_t y(t+q+a) y_ref(t+q−1−b)ᵀ.
@@ -66,7 +65,7 @@ impl<'a> Windows<'a> {
         for m in 0..q {
             self.descend(m, q - 1 - m, 0, |s, sum| {
                 let earlier = q - 1 - s;
-                let block = sum.select_rows(&self.products.references);
+                let block = sum.select_rows(&self.correlations.references);
                 set_symmetric(&mut covariance, earlier - m, earlier, &block);
             });
         }
@@ -91,8 +90,8 @@ impl<'a> Windows<'a> {
     fn descend(&self, m: usize, high: usize, low: usize, mut visit: impl FnMut(usize, DMatrix<f64>)) {
         let length = 2 * self.block_rows;
         let is_usable = |edge: &&SegmentEdges| edge.samples >= length as u64;
-        let mut sum = self.totals[m].clone();
-        for edge in &self.products.edges {
+        let mut sum = self.correlations.totals[m].clone();
+        for edge in &self.correlations.edges {
             // A segment too short for a single window: all of its products go.
             let (heads, tails) = match is_usable(&edge) {
                 true => (high, length - 1 - m - high),
@@ -104,7 +103,7 @@ impl<'a> Windows<'a> {
         for s in (low..=high).rev() {
             visit(s, &sum / self.count as f64);
             if s > low {
-                for edge in self.products.edges.iter().filter(is_usable) {
+                for edge in self.correlations.edges.iter().filter(is_usable) {
                     // The head product at s − 1 comes in, the tail product at s + N − 1 goes.
                     self.add(&mut sum, 1.0, edge, m, End::Head(s - 1));
                     self.add(&mut sum, -1.0, edge, m, End::Tail(length - 1 - m - s));
@@ -119,7 +118,7 @@ impl<'a> Windows<'a> {
             End::Head(t) => (&edge.head, t + m),
             End::Tail(t) => (&edge.tail, edge.tail.ncols() - 1 - t),
         };
-        for (j, &reference) in self.products.references.iter().enumerate() {
+        for (j, &reference) in self.correlations.references.iter().enumerate() {
             sum.column_mut(j).axpy(factor * matrix[(reference, later - m)], &matrix.column(later), 1.0);
         }
     }

@@ -5,7 +5,6 @@
 
 use super::ModalError;
 use super::displacement::Windows;
-use crate::compute::{LagBlock, LagProducts};
 use crate::model::parameters::Weighting;
 use nalgebra::{Complex, DMatrix};
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
@@ -108,42 +107,6 @@ fn transform(
         }
     }
     lines
-}
-
-/// Correlations of one block of the record, R_m = P_m / samples.
-pub fn correlations(block: &LagBlock) -> Vec<DMatrix<f64>> {
-    let scale = 1.0 / block.samples.max(1) as f64;
-    block.products.iter().map(|product| product * scale).collect()
-}
-
-/// Mean of the correlations of several blocks; of none, nothing.
-pub fn mean_correlations<'a>(blocks: impl IntoIterator<Item = &'a LagBlock>) -> Vec<DMatrix<f64>> {
-    let mut count = 0;
-    let sum = blocks.into_iter().map(correlations).inspect(|_| count += 1).reduce(|mut sum, block| {
-        sum.iter_mut().zip(block).for_each(|(sum, r)| *sum += r);
-        sum
-    });
-    let mut mean = sum.unwrap_or_default();
-    mean.iter_mut().for_each(|m| *m /= f64::from(count));
-    mean
-}
-
-/// Correlations of the whole record, Σ P_m / Σ samples: the biased estimate, whose Toeplitz matrix is positive
-/// semidefinite.
-pub fn record_correlations(products: &LagProducts) -> Vec<DMatrix<f64>> {
-    let samples: u64 = products.blocks.iter().map(|block| block.samples).sum();
-    total_products(products).into_iter().map(|product| product / samples.max(1) as f64).collect()
-}
-
-/// Σ P_m over the blocks of the record.
-pub(super) fn total_products(products: &LagProducts) -> Vec<DMatrix<f64>> {
-    let mut total = products.blocks[0].products.clone();
-    for block in &products.blocks[1..] {
-        for (sum, product) in total.iter_mut().zip(&block.products) {
-            *sum += product;
-        }
-    }
-    total
 }
 
 /// W₁ H W₂ with W₁ = L_ff^(−1) or none and W₂ = L_pp^(−T) or none, L the Cholesky factors of the covariances of

@@ -19,10 +19,11 @@
 //! Peeters & Van der Auweraer (2005). Standard deviations: first-order perturbation as in
 //! [`uncertainty`](super::uncertainty), by blocks of the record.
 
+use super::correlations::Correlations;
 use super::poles::{Deviation, Order, Pole, lambda};
 use super::quantities::Common;
-use super::{ModalError, hankel};
-use crate::compute::LagProducts;
+use super::{ModalError, correlations};
+use crate::compute::LagBlock;
 use crate::model::control::Control;
 use nalgebra::{Complex, DMatrix, DVector};
 use rayon::prelude::*;
@@ -52,18 +53,18 @@ pub struct NormalEquations {
 }
 
 impl NormalEquations {
-    /// Forms M for orders up to `order_max`, from lags 1 to `products`' last; `deviations`: also the blocks' changes.
+    /// Forms M for orders up to `order_max`, from lags 1 to the last; `deviations`: also the blocks' changes.
     ///
     /// # Errors
     /// [`ModalError::Setting`] if there are not more equations than unknowns; [`ModalError::Data`] if a channel has no
     /// variance; [`ModalError::Cancelled`].
     pub fn new(
-        products: &LagProducts,
+        of: &Correlations<'_>,
         order_max: usize,
         deviations: bool,
         control: &Control,
     ) -> Result<NormalEquations, ModalError> {
-        let mut correlations = hankel::record_correlations(products);
+        let mut correlations = of.of_record();
         let (channels, references) = correlations[0].shape();
         let lags = correlations.len();
         if lags <= order_max + 1 || (lags - 1 - order_max) * channels < order_max * references {
@@ -73,43 +74,43 @@ impl NormalEquations {
                 order_max + (order_max * references).div_ceil(channels)
             )));
         }
-        let own = products.references.iter().enumerate();
+        let own = of.references.iter().enumerate();
         let mut scale = DVector::from_element(channels, 1.0);
         for (column, &row) in own {
             scale[row] = correlations[0][(row, column)].sqrt();
         }
         // A channel that is no reference has no R₀ of its own here; its largest correlation serves.
-        for row in (0..channels).filter(|row| !products.references.contains(row)) {
+        for row in (0..channels).filter(|row| !of.references.contains(row)) {
             let largest =
                 |(column, &reference): (usize, &usize)| correlations[0][(row, column)].abs() / scale[reference];
-            scale[row] = products.references.iter().enumerate().map(largest).fold(0.0, f64::max);
+            scale[row] = of.references.iter().enumerate().map(largest).fold(0.0, f64::max);
         }
         if let Some(row) = (0..channels).find(|&row| !(scale[row] > 0.0 && scale[row].is_finite())) {
             return Err(ModalError::Data(format!("channel {} has no correlation with the references", row + 1)));
         }
         let to_unit = |list: &mut Vec<DMatrix<f64>>| {
             for r in list {
-                *r = DMatrix::from_fn(channels, references, |i, j| {
-                    r[(i, j)] / (scale[i] * scale[products.references[j]])
-                });
+                *r = DMatrix::from_fn(channels, references, |i, j| r[(i, j)] / (scale[i] * scale[of.references[j]]));
             }
         };
         to_unit(&mut correlations);
         let m = gram(&correlations, &correlations, order_max, control)?;
         let mut changes = Vec::new();
         if deviations {
-            let mut mean = hankel::mean_correlations(&products.blocks);
+            let mut mean = of.mean();
             to_unit(&mut mean);
-            let count = products.blocks.len() as f64;
+            let count = of.blocks as f64;
             let root = (count * (count - 1.0)).sqrt();
-            for (done, block) in products.blocks.iter().enumerate() {
-                let mut block = hankel::correlations(block);
+            let mut change = |block: &LagBlock| -> Result<(), ModalError> {
+                let mut block = correlations::of_block(block).collect();
                 to_unit(&mut block);
                 let difference: Vec<_> = block.iter().zip(&mean).map(|(r, mean)| (r - mean) / root).collect();
                 let half = gram(&correlations, &difference, order_max, control)?;
                 changes.push(&half + half.transpose());
-                control.progress("poles", 0.5 * (done + 1) as f64 / count);
-            }
+                control.progress("poles", 0.5 * changes.len() as f64 / count);
+                Ok(())
+            };
+            of.for_each_handful(|handful| handful.iter().try_for_each(&mut change))?;
         }
         Ok(NormalEquations { references, correlations, scale, m, changes, common: Common::default() })
     }

@@ -10,11 +10,11 @@
 //! Van Overschee & De Moor (1996); Peeters & De Roeck (1999); order from the halves: see [`signal_rank`].
 
 use super::ModalError;
+use super::correlations::Correlations;
 use super::displacement::Windows;
 use super::hankel::{self, Weights};
 use super::lq;
 use super::poles::Observability;
-use crate::compute::{Backend, LagPlan, LagProducts};
 use crate::model::control::Control;
 use crate::model::parameters::{Drive, Weighting};
 use crate::model::record::Record;
@@ -24,47 +24,6 @@ use oma_linalg::{NoConvergence, Svd};
 /// Relative residual to which the leading singular triplets are computed: neighbours that are 1e-5 of s₁ apart still
 /// have vectors, and so poles, to 1e-7. The last steps gain three digits each, a looser limit saves none.
 const SVD_TOLERANCE: f64 = 1e-12;
-
-/// Bytes that each lag product takes: itself and as correlation, f64; each sample at both ends of a segment, too.
-const BYTES: usize = 16;
-
-/// The lag products of a record, for `lags` lags, kept in `blocks` blocks.
-///
-/// # Errors
-/// [`ModalError`] if they would take too much memory, the record cannot be read or the run is stopped.
-pub fn lag_products(
-    record: &dyn Record,
-    references: &[usize],
-    lags: usize,
-    blocks: usize,
-    backend: &dyn Backend,
-    control: &Control,
-) -> Result<LagProducts, ModalError> {
-    let info = record.info();
-    control.plan_memory(
-        || format!("correlations of {} channels with {} at {lags} lags", info.channels.len(), references.len()),
-        &[
-            lags,
-            info.channels.len(),
-            references.len().saturating_mul(blocks).saturating_add(info.segments.len()),
-            BYTES,
-        ],
-        "lower block_rows or blocks or choose fewer channels",
-    )?;
-    let plan = LagPlan {
-        channels: info.channels.len(),
-        references: references.to_vec(),
-        lags,
-        blocks,
-        segments: info.segments.clone(),
-    };
-    let mut sums = backend.lag_products(&plan);
-    super::sum_blocks(record, "lag products", control, |block| {
-        block.into_iter().for_each(|block| sums.push(block));
-        sums.rewind(block.is_none())
-    })?;
-    Ok(sums.finish()?)
-}
 
 /// The weighted block Hankel matrix of a record and its error.
 #[derive(Debug, Clone)]
@@ -78,28 +37,28 @@ pub struct Subspace {
     /// H, weighted.
     pub h: DMatrix<f64>,
     /// Half the difference of the H of even and of odd blocks of the record, weighted: it has the covariance of
-    /// the error of H. `None` if the products are kept in one block.
+    /// the error of H. `None` of a record in one block.
     pub half_difference: Option<DMatrix<f64>>,
     /// The weights.
     pub weights: Weights,
 }
 
 impl Subspace {
-    /// Forms H from the lag products; where they say too little for SSI-data, from the record itself.
+    /// Forms H from the correlations; where they say too little for SSI-data, from the record itself.
     ///
     /// # Errors
     /// [`ModalError`] if the record is shorter than 2·block_rows or its covariance cannot be inverted.
     pub fn new(
-        products: &LagProducts,
+        correlations: &Correlations<'_>,
         block_rows: usize,
         (drive, weighting): (Drive, Weighting),
         record: &dyn Record,
         control: &Control,
     ) -> Result<Subspace, ModalError> {
-        let windows = Windows::new(products, block_rows)?;
-        let correlations = hankel::record_correlations(products);
+        let windows = Windows::new(correlations, block_rows)?;
+        let references = &correlations.references;
         let weights = match drive {
-            Drive::Covariance => Some(Weights::new(weighting, &correlations, &products.references, block_rows)?),
+            Drive::Covariance => Some(Weights::new(weighting, &correlations.of_record(), references, block_rows)?),
             Drive::Data => Weights::exact(weighting, &windows)?,
         };
         let (weights, h) = match weights {
@@ -108,19 +67,17 @@ impl Subspace {
                 (weights, h)
             }
             None => {
-                let triangle = lq::lower_triangle(record, &products.references, block_rows, control)?;
-                Weights::of_triangle(weighting, &triangle, block_rows * products.references.len())?
+                let triangle = lq::lower_triangle(record, references, block_rows, control)?;
+                Weights::of_triangle(weighting, &triangle, block_rows * references.len())?
             }
         };
-        let half = |parity: usize| hankel::mean_correlations(products.blocks.iter().skip(parity).step_by(2));
-        let half_difference = (products.blocks.len() > 1).then(|| {
-            let difference: Vec<_> = half(0).iter().zip(half(1)).map(|(even, odd)| (even - odd) * 0.5).collect();
-            weights.apply(hankel::block_hankel(&difference, block_rows))
-        });
+        let half_difference = correlations.half_difference();
+        let half_difference =
+            half_difference.map(|difference| weights.apply(hankel::block_hankel(&difference, block_rows)));
         Ok(Subspace {
             block_rows,
-            channels: correlations[0].nrows(),
-            references: products.references.clone(),
+            channels: correlations.shape().0,
+            references: references.clone(),
             h,
             half_difference,
             weights,

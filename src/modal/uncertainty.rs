@@ -9,7 +9,8 @@
 //! blocks' part would take much memory a few of them are in hand at a time, and what is asked for later is made anew.
 
 use super::ModalError;
-use super::hankel::{self, HankelProduct};
+use super::correlations::{self, Correlations};
+use super::hankel::HankelProduct;
 use super::poles::{Deviation, Observability, Order, Pole};
 use super::ssi::Subspace;
 use crate::compute::LagBlock;
@@ -21,9 +22,6 @@ use std::f64::consts::PI;
 use std::sync::OnceLock;
 
 type C64 = Complex<f64>;
-
-/// Blocks that are in hand at a time: what an order needs for all of them is made anew for each handful.
-const HANDFUL: usize = 10;
 
 /// Up to this size the derivatives of all blocks stay for later questions, bytes.
 const MOST_KEPT: usize = 32 << 20;
@@ -49,7 +47,7 @@ pub struct Derivatives<'a> {
     subspace: &'a Subspace,
     svd: &'a Svd,
     observability: &'a Observability,
-    blocks: &'a [LagBlock],
+    correlations: &'a Correlations<'a>,
     sampling_rate_hz: f64,
     /// H times the weighted right singular vectors.
     product: HankelProduct,
@@ -72,48 +70,49 @@ pub struct PoleDerivative {
 
 impl<'a> Derivatives<'a> {
     /// The more triplets `svd` has beyond the highest order the better: with 1.3 times the rank of the signal the
-    /// truncation is below the scatter (automation §5). `blocks`: the lag products that `subspace` was formed from.
+    /// truncation is below the scatter (automation §5). `correlations`: those that `subspace` was formed from.
     pub fn new(
         subspace: &'a Subspace,
         svd: &'a Svd,
         observability: &'a Observability,
-        blocks: &'a [LagBlock],
+        correlations: &'a Correlations<'_>,
         sampling_rate_hz: f64,
     ) -> Derivatives<'a> {
         let product = HankelProduct::new(&subspace.weights.apply_right(&svd.v), subspace.block_rows);
-        let mean = hankel::mean_correlations(blocks);
-        Derivatives { subspace, svd, observability, blocks, sampling_rate_hz, product, mean, kept: OnceLock::new() }
+        let (mean, kept) = (correlations.mean(), OnceLock::new());
+        Derivatives { subspace, svd, observability, correlations, sampling_rate_hz, product, mean, kept }
     }
 
     /// Carries the scatter of the blocks to O, a handful of blocks after the other.
     fn for_each_handful(
         &self,
         control: &Control,
-        mut each: impl FnMut(&[BlockDerivative]) -> Result<(), ModalError>,
+        mut each: impl FnMut(&[BlockDerivative]) -> Result<(), ModalError> + Send,
     ) -> Result<(), ModalError> {
         if let Some(kept) = self.kept.get() {
-            return kept.chunks(HANDFUL).try_for_each(each);
+            return each(kept);
         }
-        let count = self.blocks.len() as f64;
+        let count = self.correlations.blocks as f64;
         let scale = 1.0 / (count * (count - 1.0)).sqrt();
         let derivative = |block: &LagBlock| -> Result<BlockDerivative, ModalError> {
             control.checkpoint()?;
             let deviation: Vec<_> =
-                hankel::correlations(block).iter().zip(&self.mean).map(|(r, mean)| (r - mean) * scale).collect();
+                correlations::of_block(block).zip(&self.mean).map(|(r, mean)| (r - mean) * scale).collect();
             let e = self.subspace.weights.apply_left(self.product.of(&deviation));
             let d_o = d_observability(self.svd, e, self.observability.o.ncols());
             Ok(BlockDerivative::new(self.observability, &self.subspace.weights.remove_left(d_o)))
         };
         let order = self.observability.o.ncols();
-        let size = self.blocks.len() * order * (4 * order + self.observability.channels) * size_of::<f64>();
+        let size = self.correlations.blocks * order * (4 * order + self.observability.channels) * size_of::<f64>();
         let mut kept = Vec::new();
-        for handful in self.blocks.chunks(HANDFUL) {
+        self.correlations.for_each_handful(|handful| {
             let derivatives = handful.par_iter().map(derivative).collect::<Result<Vec<_>, _>>()?;
             each(&derivatives)?;
             if size <= MOST_KEPT {
                 kept.extend(derivatives);
             }
-        }
+            Ok(())
+        })?;
         if size <= MOST_KEPT {
             // Two first questions at once would find the same; either may stay.
             self.kept.get_or_init(|| kept);

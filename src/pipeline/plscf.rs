@@ -4,10 +4,11 @@ use super::PipelineError;
 use super::methods::{OVERLAP, SINGULAR_VALUES, check_band};
 use crate::compute::Backend;
 use crate::modal::automatic::{choose_references, mode_of};
+use crate::modal::correlations::Correlations;
 use crate::modal::plscf::NormalEquations;
 use crate::modal::selection::{self, Selected, Setting};
 use crate::modal::spectrum::Spectra;
-use crate::modal::{quantities, spectrum, ssi, stabilization};
+use crate::modal::{quantities, spectrum, stabilization};
 use crate::model::control::Control;
 use crate::model::modes::Shape;
 use crate::model::parameters::FddParameters;
@@ -69,10 +70,10 @@ pub(super) fn plscf(
 
     let uncertainty = parameters.uncertainty.unwrap_or(true);
     let blocks = (info.valid_samples() / (BLOCK_LENGTH * lags as u64)).clamp(FEWEST_BLOCKS as u64, BLOCKS as u64);
-    let products = ssi::lag_products(record, &references, lags, blocks as usize, backend, control)?;
+    let correlations = Correlations::new(record, &references, (lags, blocks as usize), backend, control)?;
     let order_max = parameters.order_max.unwrap_or_else(|| ORDER_MAX.min(lags / 2));
     let order_min = parameters.order_min.unwrap_or(order_max.div_ceil(ORDER_RATIO)).min(order_max);
-    let mut equations = NormalEquations::new(&products, order_max, uncertainty, control)?;
+    let mut equations = NormalEquations::new(&correlations, order_max, uncertainty, control)?;
     equations.common = quantities::common(&info.channels).0;
     let orders: Vec<usize> = (order_min..=order_max).collect();
     let found = equations.orders(&orders, info.sampling_rate_hz, control)?;

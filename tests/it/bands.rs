@@ -1,8 +1,11 @@
-//! Spectra of which only some lines may be in memory at a time.
+//! Spectra of which only some lines, and correlations of which only some blocks, may be in memory at a time.
 
+use crate::support::correlations::blocks;
 use nalgebra::DVector;
+use oma_worker::compute::LagBlock;
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::modal::automatic::{self, Decimate};
+use oma_worker::modal::correlations::Correlations;
 use oma_worker::modal::efdd::{self, ModalFilter};
 use oma_worker::modal::spectrum::Spectra;
 use oma_worker::modal::{ModalError, fdd};
@@ -86,4 +89,46 @@ fn subspaces_begin_with_the_same_survey() {
     assert_eq!(whole.modes, passes.modes);
     assert_eq!(whole.spectrum, passes.spectrum);
     assert_eq!(whole.validation, passes.validation);
+}
+
+/// Correlations in 48 blocks with all of eight channels, of 80 lags: 3.8 MiB in all, 0.08 MiB each.
+#[test]
+fn blocks_made_again_are_those_that_were_kept() {
+    const SIZE: (usize, usize) = (80, 48);
+    let (record, free, limited) = (record(), Control::none(), limited());
+    let references: Vec<usize> = (0..8).collect();
+    let [kept, again] =
+        [&free, &limited].map(|control| Correlations::new(&record, &references, SIZE, &Cpu, control).unwrap());
+    assert_eq!((kept.blocks, again.blocks), (48, 48));
+    assert_eq!(kept.edges, again.edges);
+    assert_eq!(kept.totals, again.totals);
+    assert_eq!(kept.mean(), again.mean());
+    assert_eq!(kept.half_difference(), again.half_difference());
+    let handfuls = |correlations: &Correlations<'_>| -> Vec<usize> {
+        let mut sizes = Vec::new();
+        let count = |handful: &[LagBlock]| {
+            sizes.push(handful.len());
+            Ok(())
+        };
+        correlations.for_each_handful(count).unwrap();
+        sizes
+    };
+    // A MiB is as much as twelve blocks: eight, the sums, which are as large as three, and the ends of three segments.
+    assert_eq!((handfuls(&kept), handfuls(&again)), (vec![10, 10, 10, 10, 8], vec![8; 6]));
+    assert_eq!(blocks(&kept), blocks(&again));
+}
+
+/// A limit that holds the Hankel matrices, 2.2 MiB, but not the blocks, 7.7 MiB.
+#[test]
+fn subspaces_whose_blocks_are_made_again_have_the_same_modes_and_deviations() {
+    let record = record();
+    let decimate: &Decimate<'_> = &|_, _| Err(ModalError::Setting("with block_rows given there is one level".into()));
+    let parameters = SsiParameters { block_rows: Some(30), blocks: Some(50), ..SsiParameters::default() };
+    let found = |control: &Control| {
+        let found = automatic::identify(&record, &parameters, None, decimate, &Cpu, control).unwrap();
+        (found.modes, found.stabilization)
+    };
+    let whole = found(&Control::none());
+    assert!(whole.0.len() == 8 && whole.0.iter().all(|mode| mode.frequency_std_hz.is_some()));
+    assert_eq!(whole, found(&Control::none().with_memory_limit(Some(3))));
 }

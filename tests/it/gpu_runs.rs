@@ -2,6 +2,7 @@
 
 use crate::automatic::identify_on;
 use crate::support::cases::{self, Kind};
+use crate::support::correlations::lag_products;
 use crate::support::gpu::{self, Stamped, backend, compare_products, compare_spectra, on_cpu, powers};
 use crate::support::real_data;
 use oma_worker::compute::cpu::Cpu;
@@ -10,7 +11,6 @@ use oma_worker::compute::select::{Backends, Choice, Told};
 use oma_worker::compute::{Backend, LagProducts, SpectralMatrices, WelchPlan};
 use oma_worker::modal::indicators::mac;
 use oma_worker::modal::spectrum::Spectra;
-use oma_worker::modal::ssi;
 use oma_worker::model::control::Control;
 use oma_worker::model::parameters::SsiParameters;
 use oma_worker::model::record::{MemoryRecord, Record, Segment};
@@ -24,7 +24,7 @@ const BLOCKS: usize = 3;
 fn sums(record: &dyn Record, on: &dyn Backend) -> (SpectralMatrices, Vec<LagProducts>) {
     let control = Control::none();
     let spectra = Spectra::new(record, LENGTH, 0.5, on, &control).unwrap().whole().cloned().unwrap();
-    let of_lags = |&lags: &usize| ssi::lag_products(record, &[0, 2], lags, BLOCKS, on, &control).unwrap();
+    let of_lags = |&lags: &usize| lag_products(record, &[0, 2], (lags, BLOCKS), on);
     (spectra, [6, 40].iter().map(of_lags).collect())
 }
 
@@ -83,15 +83,15 @@ fn after_a_loss_the_blocks_that_were_complete_are_not_computed_again() {
     let record = MemoryRecord::with_segments(50.0, channels, segments);
     let device = gpu::open();
     let run = backend(&device);
-    let whole = ssi::lag_products(&record, &[0], 40, 5, &run, &Control::none()).unwrap();
+    let whole = lag_products(&record, &[0], (40, 5), &run);
     device.inject(Fault::LoseDevice, 9);
     let run = backend(&device);
-    let broken = ssi::lag_products(&record, &[0], 40, 5, &run, &Control::none()).unwrap();
+    let broken = lag_products(&record, &[0], (40, 5), &run);
     assert!(run.told().is_failed);
     // The same bits where the device had brought the block home, the CPU's afterwards.
     let same: Vec<bool> = whole.blocks.iter().zip(&broken.blocks).map(|(a, b)| a == b).collect();
     assert!(same[0] && !same[4], "{same:?}");
-    let cpu = ssi::lag_products(&record, &[0], 40, 5, &Cpu, &Control::none()).unwrap();
+    let cpu = lag_products(&record, &[0], (40, 5), &Cpu);
     assert_eq!(cpu.edges, broken.edges);
     let samples = |products: &LagProducts| products.blocks.iter().map(|b| b.samples).collect::<Vec<_>>();
     assert_eq!(samples(&cpu), samples(&broken));
@@ -123,7 +123,7 @@ fn a_record_goes_up_once_and_its_sums_come_back_once() {
     assert!(packed <= 1.05 * 2.0, "{packed} bytes a sample of 16 bits");
     let record = MemoryRecord::new(50.0, cases::record(Kind::Random, 64, 60_000));
     let before = device.traffic();
-    ssi::lag_products(&record, &[0, 20], 24, 2, &backend(&device), &Control::none()).unwrap();
+    lag_products(&record, &[0, 20], (24, 2), &backend(&device));
     let spent = device.traffic().since(before);
     assert!(spent.uploaded_bytes as f64 <= 1.05 * 4.0 * 64.0 * 60_000.0, "{spent:?}");
     // Half of the f64 products of both blocks.

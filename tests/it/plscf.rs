@@ -1,15 +1,15 @@
 //! pLSCF: exact on exact correlations, right within its scatter on records, beside pyOMA2's figures.
 
+use crate::support::correlations::lag_products;
 use crate::support::real_data;
 use nalgebra::{Complex, DMatrix, DVector};
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::compute::{LagBlock, LagProducts};
-use oma_worker::modal::hankel;
+use oma_worker::modal::correlations::{Correlations, of_block};
 use oma_worker::modal::indicators::mac;
 use oma_worker::modal::plscf::NormalEquations;
 use oma_worker::modal::poles::Pole;
 use oma_worker::modal::selection::{self, Setting};
-use oma_worker::modal::ssi;
 use oma_worker::model::control::Control;
 use oma_worker::model::criteria::Criteria;
 use oma_worker::model::parameters::Parameters;
@@ -52,9 +52,9 @@ fn exact_correlations(noise: f64) -> Vec<DMatrix<f64>> {
     std::iter::once(zero).chain((1..LAGS).map(sum)).collect()
 }
 
-fn products(blocks: Vec<Vec<DMatrix<f64>>>) -> LagProducts {
+fn products(blocks: Vec<Vec<DMatrix<f64>>>) -> Correlations<'static> {
     let blocks = blocks.into_iter().map(|products| LagBlock { samples: 1, products }).collect();
-    LagProducts { references: REFERENCES.to_vec(), blocks, edges: Vec::new() }
+    LagProducts { references: REFERENCES.to_vec(), blocks, edges: Vec::new() }.into()
 }
 
 /// With as many poles as there are the fit is exact, whatever R₀ is.
@@ -80,8 +80,8 @@ fn measured_correlations() -> (Vec<Vec<DMatrix<f64>>>, Vec<DMatrix<f64>>) {
     let dofs = (0..CHANNELS).collect();
     let measurement = Measurement { dofs, sampling_rate_hz: FS, samples: 30_000, noise: 0.05, seed: 11 };
     let record = MemoryRecord::new(FS, chain.record(&measurement));
-    let products = ssi::lag_products(&record, &REFERENCES, LAGS, 14, &Cpu, &Control::none()).unwrap();
-    let blocks: Vec<_> = products.blocks.iter().map(hankel::correlations).collect();
+    let products = lag_products(&record, &REFERENCES, (LAGS, 14), &Cpu);
+    let blocks: Vec<Vec<_>> = products.blocks.iter().map(|block| of_block(block).collect()).collect();
     let mean = (0..LAGS).map(|m| blocks.iter().map(|block| &block[m]).sum::<DMatrix<f64>>() / 14.0).collect();
     (blocks, mean)
 }
@@ -145,7 +145,7 @@ fn an_order_that_the_lags_cannot_carry_is_refused_with_the_numbers() {
 fn modes(record: &dyn Record, lags: usize) -> Vec<Pole> {
     let info = record.info();
     let references: Vec<usize> = (0..info.channels.len()).collect();
-    let products = ssi::lag_products(record, &references, lags, 30, &Cpu, &Control::none()).unwrap();
+    let products = Correlations::from(lag_products(record, &references, (lags, 30), &Cpu));
     let equations = NormalEquations::new(&products, 30, true, &Control::none()).unwrap();
     let orders: Vec<usize> = (10..=30).collect();
     let found = equations.orders(&orders, info.sampling_rate_hz, &Control::none()).unwrap();

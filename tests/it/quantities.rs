@@ -269,7 +269,7 @@ fn exact_correlations_have_exact_shapes_by_plscf() {
     };
     let block = LagBlock { samples: 1, products: (0..40).map(at).collect() };
     let products = LagProducts { references: vec![0, 1], blocks: vec![block], edges: Vec::new() };
-    let mut equations = NormalEquations::new(&products, 2, false, &Control::none()).unwrap();
+    let mut equations = NormalEquations::new(&products.into(), 2, false, &Control::none()).unwrap();
     equations.common = common();
     let poles = equations.order(2, FS).unwrap().poles;
     for (lambda, shape) in &modes {

@@ -1,10 +1,12 @@
 //! The CPU backend against the textbook forms, and SSI against what other packages found.
 
 use crate::raw_files::{Folder, untouched};
+use crate::support::correlations::lag_products;
 use crate::support::{naive, real_data};
 use nalgebra::DMatrix;
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::compute::{Backend, LagPlan, WelchPlan};
+use oma_worker::modal::correlations::Correlations;
 use oma_worker::modal::displacement::Windows;
 use oma_worker::modal::hankel::Weights;
 use oma_worker::modal::lq::lower_triangle;
@@ -86,7 +88,7 @@ fn products_by_displacement_equal_those_of_the_data_matrix() {
     let record = MemoryRecord::new(100.0, y.clone());
     let q = 9;
     for references in [vec![1, 2], vec![0, 1, 2]] {
-        let products = ssi::lag_products(&record, &references, 2 * q, 7, &Cpu, &Control::none()).unwrap();
+        let products = Correlations::from(lag_products(&record, &references, (2 * q, 7), &Cpu));
         let windows = Windows::new(&products, q).unwrap();
         let (past, future) = naive::data_matrices(&y, &references, q);
         let mut pairs =
@@ -107,7 +109,7 @@ fn the_triangle_of_the_data_matrix_is_that_of_its_covariances() {
     let segments = vec![Segment { start: 0, samples: 300 }, Segment { start: 320, samples: 580 }];
     let record = MemoryRecord::with_segments(100.0, y, segments);
     let q = 7;
-    let products = ssi::lag_products(&record, &[0, 1], 2 * q, 3, &Cpu, &Control::none()).unwrap();
+    let products = Correlations::from(lag_products(&record, &[0, 1], (2 * q, 3), &Cpu));
     let windows = Windows::new(&products, q).unwrap();
     let triangle = lower_triangle(&record, &[0, 1], q, &Control::none()).unwrap();
     let square = &triangle * triangle.transpose();
@@ -138,7 +140,7 @@ fn products_of_two_segments_are_the_mean_over_the_windows_of_both() {
     let segments = [(0, 200), (210, 217), (230, 500)];
     let described = segments.iter().map(|&(a, b)| Segment { start: a as u64, samples: (b - a) as u64 }).collect();
     let record = MemoryRecord::with_segments(100.0, y.clone(), described);
-    let products = ssi::lag_products(&record, &[0, 1], 2 * q, 3, &Cpu, &Control::none()).unwrap();
+    let products = Correlations::from(lag_products(&record, &[0, 1], (2 * q, 3), &Cpu));
     let windows = Windows::new(&products, q).unwrap();
     let parts = [cut(0, 200), cut(230, 500)].map(|part| naive::data_matrices(&part, &[0, 1], q));
     type PastAndFuture = (DMatrix<f64>, DMatrix<f64>);
@@ -191,7 +193,7 @@ fn parity_of(name: &str, record: &dyn Record, cov: &serde_json::Value, drive: Dr
     let fs = record.info().sampling_rate_hz;
     let br = cov["br"].as_u64().unwrap() as usize;
     let references: Vec<usize> = (0..record.info().channels.len()).collect();
-    let products = ssi::lag_products(record, &references, 2 * br, 10, &Cpu, &Control::none()).unwrap();
+    let products = Correlations::from(lag_products(record, &references, (2 * br, 10), &Cpu));
     let subspace = ssi::Subspace::new(&products, br, (drive, weighting), record, &Control::none()).unwrap();
     let norm = cov["H_fro"].as_f64().unwrap();
     let error = (subspace.h.norm() - norm).abs() / norm;

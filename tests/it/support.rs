@@ -4,6 +4,8 @@
 pub(crate) mod browser;
 /// Jobs of parity tests and benchmarks.
 pub(crate) mod cases;
+/// The lag products of a record, all blocks of it.
+pub(crate) mod correlations;
 /// A worker's view of the stores in which calls fail, hang, and processes die.
 pub(crate) mod flaky;
 /// The device of the tests, and what compares it with the CPU.

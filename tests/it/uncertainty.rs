@@ -1,13 +1,14 @@
 //! Derivatives behind the standard deviations, against central differences.
 
+use crate::support::correlations::{blocks, lag_products};
 use nalgebra::{Complex, DVector};
-use oma_worker::compute::LagProducts;
 use oma_worker::compute::cpu::Cpu;
+use oma_worker::modal::correlations::{Correlations, of_block};
 use oma_worker::modal::hankel;
 use oma_worker::modal::indicators::mpc;
 use oma_worker::modal::poles::{Observability, Order, Pole};
 use oma_worker::modal::quantities::{self, Common};
-use oma_worker::modal::ssi::{self, Subspace};
+use oma_worker::modal::ssi::Subspace;
 use oma_worker::modal::uncertainty::{Derivatives, PoleDerivative};
 use oma_worker::model::channel::Channel;
 use oma_worker::model::control::Control;
@@ -18,13 +19,12 @@ use oma_worker::simulate::{Damping, Measurement, ShearChain};
 const BLOCK_ROWS: usize = 20;
 const BLOCKS: usize = 14;
 
-fn subspace(weighting: Weighting) -> (LagProducts, Subspace) {
+fn subspace(weighting: Weighting) -> (Correlations<'static>, Subspace) {
     let chain = ShearChain { dofs: 5, top_frequency_hz: 20.0, damping: Damping::Rising };
     let measurement =
         Measurement { dofs: (0..5).collect(), sampling_rate_hz: 100.0, samples: 30_000, noise: 0.05, seed: 11 };
     let record = MemoryRecord::new(100.0, chain.record(&measurement));
-    let products =
-        ssi::lag_products(&record, &[0, 1, 2, 3, 4], 2 * BLOCK_ROWS, BLOCKS, &Cpu, &Control::none()).unwrap();
+    let products = Correlations::from(lag_products(&record, &[0, 1, 2, 3, 4], (2 * BLOCK_ROWS, BLOCKS), &Cpu));
     let kind = (Drive::Covariance, weighting);
     let subspace = Subspace::new(&products, BLOCK_ROWS, kind, &record, &Control::none()).unwrap();
     (products, subspace)
@@ -54,9 +54,9 @@ fn nearest<'a>(order: &'a Order, pole: &Pole) -> &'a Pole {
 }
 
 /// H moved by ± `step` along the direction of block `k`.
-fn moved((products, subspace): (&LagProducts, &Subspace), k: usize, step: f64) -> Subspace {
+fn moved((products, subspace): (&Correlations<'_>, &Subspace), k: usize, step: f64) -> Subspace {
     let count = BLOCKS as f64;
-    let blocks: Vec<_> = products.blocks.iter().map(hankel::correlations).collect();
+    let blocks: Vec<Vec<_>> = blocks(products).iter().map(|block| of_block(block).collect()).collect();
     let mean: Vec<_> = (0..2 * BLOCK_ROWS)
         .map(|m| blocks.iter().map(|block| &block[m]).sum::<nalgebra::DMatrix<f64>>() / count)
         .collect();
@@ -77,7 +77,7 @@ fn derivatives_of_frequency_damping_and_shape_equal_central_differences() {
             let observability = Observability { common: common.clone(), ..subspace.observability(&svd, n) };
             let orders = observability.orders(&[n], 100.0).unwrap();
             let order = &orders[0];
-            let derivatives = Derivatives::new(&subspace, &svd, &observability, &products.blocks, 100.0);
+            let derivatives = Derivatives::new(&subspace, &svd, &observability, &products, 100.0);
             // At order 20 triplets of the noise lie close together, so that larger steps leave the linear range; smaller
             // ones meet round-off.
             let step = 1e-4;
@@ -119,7 +119,7 @@ fn standard_deviations_are_the_root_of_the_summed_squares() {
     let svd = subspace.decompose(40).unwrap();
     let observability = subspace.observability(&svd, 12);
     let mut orders = observability.orders(&[10, 12], 100.0).unwrap();
-    let derivatives = Derivatives::new(&subspace, &svd, &observability, &products.blocks, 100.0);
+    let derivatives = Derivatives::new(&subspace, &svd, &observability, &products, 100.0);
     derivatives.attach(&mut orders, &Control::none()).unwrap();
     for (o, order) in orders.iter().enumerate() {
         for (p, pole) in order.poles.iter().enumerate() {

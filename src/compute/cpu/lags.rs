@@ -37,6 +37,8 @@ pub(in super::super) struct Lags {
     /// Transforms of responses and references.
     spectra: [Batch; 2],
     sums: PairSums,
+    /// Complete blocks, and those of them that wait to be taken.
+    closed: usize,
     blocks: Vec<LagBlock>,
     edges: Edges,
 }
@@ -59,14 +61,16 @@ impl Lags {
             waiting: Vec::new(),
             spectra: [Batch::new(length / 2 + 1), Batch::new(length / 2 + 1)],
             sums: PairSums::new(0..length / 2 + 1, Pairs::All(plan.channels, references)),
+            closed: 0,
             blocks: Vec::new(),
             edges: Edges::new(plan),
         }
     }
 
-    /// Goes on after `blocks`, of which another backend formed the products.
-    pub(in super::super) fn resume(plan: &LagPlan, blocks: Vec<LagBlock>, segment: usize) -> Lags {
-        Lags { used: plan.block_start(blocks.len()), blocks, segment, ..Lags::new(plan) }
+    /// Goes on after the first `closed` blocks, of which another backend formed the products; `blocks`: those of them that
+    /// wait to be taken.
+    pub(in super::super) fn resume(plan: &LagPlan, closed: usize, blocks: Vec<LagBlock>, segment: usize) -> Lags {
+        Lags { used: plan.block_start(closed), closed, blocks, segment, ..Lags::new(plan) }
     }
 
     /// Cuts the pending samples into stretches; at the end of a segment (`last`) down to the last sample.
@@ -74,7 +78,7 @@ impl Lags {
         let mut at = 0;
         loop {
             let available = self.pending.first().map_or(0, |c| c.len() - at);
-            let block_end = self.plan.block_start(self.blocks.len() + 1);
+            let block_end = self.plan.block_start(self.closed + 1);
             let to_block_end = (block_end - self.used) as usize;
             let count = self.stretch.min(to_block_end).min(available);
             // Responses reach lags − 1 samples past the last reference sample.
@@ -88,7 +92,7 @@ impl Lags {
                 self.transform();
             }
             // Empty blocks (more blocks than samples) end at once, too.
-            while self.blocks.len() < self.plan.blocks && self.used == self.plan.block_start(self.blocks.len() + 1) {
+            while self.closed < self.plan.blocks && self.used == self.plan.block_start(self.closed + 1) {
                 self.close_block();
             }
         }
@@ -143,9 +147,9 @@ impl Lags {
             .collect();
         let scale = 1.0 / self.length as f64;
         let product = |m: usize| DMatrix::from_fn(l, r, |i, j| correlations[i * r + j][m] * scale);
-        let k = self.blocks.len();
-        let samples = self.plan.block_start(k + 1) - self.plan.block_start(k);
+        let samples = self.plan.block_start(self.closed + 1) - self.plan.block_start(self.closed);
         self.blocks.push(LagBlock { samples, products: (0..lags).map(product).collect() });
+        self.closed += 1;
         self.sums.clear();
     }
 }
@@ -161,6 +165,10 @@ impl LagAccumulator for Lags {
         }
         self.edges.push(block);
         self.cut(false);
+    }
+
+    fn take_blocks(&mut self) -> Vec<LagBlock> {
+        std::mem::take(&mut self.blocks)
     }
 
     fn finish(mut self: Box<Self>) -> Result<LagProducts, ComputeError> {

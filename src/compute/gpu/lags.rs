@@ -144,6 +144,8 @@ pub(in crate::compute) struct Lags {
     submissions: usize,
     /// Products of the open block that are at home already, [channel · references + reference][lag].
     home: Vec<f64>,
+    /// Complete blocks, and those of them that wait to be taken.
+    closed: usize,
     blocks: Vec<LagBlock>,
     /// Where the block after the last closed one begins.
     safe: Place,
@@ -190,6 +192,7 @@ impl Lags {
             used: 0,
             submissions: 0,
             home: vec![0.0; l * r * plan.lags],
+            closed: 0,
             blocks: Vec::new(),
             safe: Place::default(),
             gpu: gpu.clone(),
@@ -208,9 +211,14 @@ impl Lags {
         self.cut(false)
     }
 
-    /// The blocks that are complete, and where the record goes on.
-    pub(in crate::compute) fn safe(&mut self) -> (Vec<LagBlock>, Place) {
-        (std::mem::take(&mut self.blocks), self.safe)
+    /// The blocks that are complete and were not taken before.
+    pub(in crate::compute) fn take_blocks(&mut self) -> Vec<LagBlock> {
+        std::mem::take(&mut self.blocks)
+    }
+
+    /// How many blocks are complete, and where the record goes on.
+    pub(in crate::compute) fn safe(&self) -> (usize, Place) {
+        (self.closed, self.safe)
     }
 
     /// Brings everything home.
@@ -224,11 +232,11 @@ impl Lags {
         let most = SAMPLES.min(self.stretch * STRETCHES);
         let mut at = 0;
         loop {
-            while self.blocks.len() < self.plan.blocks && self.used == self.plan.block_start(self.blocks.len() + 1) {
+            while self.closed < self.plan.blocks && self.used == self.plan.block_start(self.closed + 1) {
                 self.close_block()?;
             }
             let available = self.pending.first().map_or(0, |channel| channel.len() - at);
-            let to_block_end = (self.plan.block_start(self.blocks.len() + 1) - self.used) as usize;
+            let to_block_end = (self.plan.block_start(self.closed + 1) - self.used) as usize;
             let wanted = most.min(to_block_end);
             if available == 0 || (!last && available < wanted + self.plan.lags - 1) {
                 break;
@@ -352,8 +360,9 @@ impl Lags {
         let (l, r, lags) = (self.plan.channels, self.plan.references.len(), self.plan.lags);
         let product = |m: usize| DMatrix::from_fn(l, r, |i, j| self.home[(i * r + j) * lags + m]);
         let products = (0..lags).map(product).collect();
-        let k = self.blocks.len();
-        self.blocks.push(LagBlock { samples: self.plan.block_start(k + 1) - self.plan.block_start(k), products });
+        let samples = self.plan.block_start(self.closed + 1) - self.plan.block_start(self.closed);
+        self.blocks.push(LagBlock { samples, products });
+        self.closed += 1;
         self.home.fill(0.0);
         self.safe = self.at;
         Ok(())

@@ -56,7 +56,7 @@ pub(super) fn run(gpu: &Arc<Gpu>) -> Result<(), DeviceError> {
         let mut sums = Lags::new(gpu, &plan, form)?;
         sums.push(&block)?;
         sums.settle()?;
-        for (g, e) in sums.safe().0.iter().zip(&expected.blocks) {
+        for (g, e) in sums.take_blocks().iter().zip(&expected.blocks) {
             let power = |i: usize| block.channel(i).iter().map(|y| f64::from(*y).powi(2)).sum::<f64>();
             for (g, e) in g.products.iter().zip(&e.products) {
                 for (i, j) in (0..CHANNELS).flat_map(|i| (0..CHANNELS).map(move |j| (i, j))) {

@@ -4,7 +4,6 @@ use crate::modal::ModalError;
 use crate::modal::poles::{Observability, Order, Pole};
 use crate::modal::selection::{self, Selected, Setting};
 use crate::modal::shapes::{JudgedShape, ShapeScatter};
-use crate::modal::ssi::Subspace;
 use crate::modal::uncertainty::Derivatives;
 use crate::modal::{quantities, validation};
 use crate::model::channel::Channel;
@@ -30,10 +29,21 @@ pub(super) fn judge_members(
 
 /// What a mode is described with.
 pub(super) struct ModeContext<'a> {
-    pub(super) subspace: &'a Subspace,
-    pub(super) observability: &'a Observability,
-    /// Correlations of the whole record.
-    pub(super) measured: &'a [DMatrix<f64>],
+    observability: &'a Observability,
+    /// Correlations of the whole record, at lags 1 to 2·block_rows − 1.
+    measured: &'a [DMatrix<f64>],
+    /// Σ R² over these lags, of every pair of channel and reference.
+    energy: DMatrix<f64>,
+}
+
+impl<'a> ModeContext<'a> {
+    /// `measured`: correlations of the whole record, from lag 0 on.
+    pub(super) fn new(observability: &'a Observability, measured: &'a [DMatrix<f64>]) -> ModeContext<'a> {
+        let measured = &measured[1..];
+        let mut energy = DMatrix::zeros(measured[0].nrows(), measured[0].ncols());
+        measured.iter().for_each(|r| energy.zip_apply(r, |sum, r| *sum += r * r));
+        ModeContext { observability, measured, energy }
+    }
 }
 
 impl ModeContext<'_> {
@@ -59,29 +69,31 @@ impl ModeContext<'_> {
 
     /// Correlation of the mode's part of the output correlations with the measured ones, mean over all channel
     /// pairs: ρ = ⟨R, R_j⟩ / √(⟨R, R⟩⟨R_j, R_j⟩) over lags 1 to 2·block_rows − 1 (algorithms §3.6).
+    ///
+    /// With R_j = 2 Re(z μᵐ⁻¹), z the residue of the pair: ⟨R, R_j⟩ = 2 Re(z Σ R μᵐ⁻¹) and
+    /// ⟨R_j, R_j⟩ = 2 |z|² Σ |μᵐ⁻¹|² + 2 Re(z² Σ μ²ᵐ⁻²), so that the lags are summed once for all pairs.
     fn contribution(&self, order: &Order, pole: &Pole) -> Option<f64> {
         let g = pole.g.as_ref()?;
-        let (l, r) = self.measured[0].shape();
-        let n = order.order;
-        let c = self.observability.output(n).map(|x| C64::new(x, 0.0));
+        let c = self.observability.output(order.order).map(|x| C64::new(x, 0.0));
         let residue = c * order.right_vector(pole) * g.transpose();
-        let mut sum = 0.0;
-        for i in 0..l {
-            for j in 0..r {
-                let mut power = C64::new(1.0, 0.0);
-                let (mut both, mut data, mut own) = (0.0, 0.0, 0.0);
-                for m in 1..2 * self.subspace.block_rows {
-                    let synthetic = 2.0 * (residue[(i, j)] * power).re;
-                    power *= pole.mu;
-                    let value = self.measured[m][(i, j)];
-                    both += value * synthetic;
-                    data += value * value;
-                    own += synthetic * synthetic;
-                }
-                sum += if data * own > 0.0 { both / (data * own).sqrt() } else { 0.0 };
+        let (mut re, mut im) = (vec![0.0; self.energy.len()], vec![0.0; self.energy.len()]);
+        let (mut power, mut squares, mut squared_moduli) = (C64::new(1.0, 0.0), C64::default(), 0.0);
+        for measured in self.measured {
+            for ((re, im), r) in re.iter_mut().zip(&mut im).zip(measured.as_slice()) {
+                *re += r * power.re;
+                *im += r * power.im;
             }
+            squares += power * power;
+            squared_moduli += power.norm_sqr();
+            power *= pole.mu;
         }
-        Some(sum / (l * r) as f64)
+        let sums = re.iter().zip(&im).map(|(&re, &im)| C64::new(re, im));
+        let of_pair = |((z, sum), energy): ((&C64, C64), &f64)| {
+            let own = 2.0 * (z.norm_sqr() * squared_moduli + (z * z * squares).re);
+            if energy * own > 0.0 { 2.0 * (z * sum).re / (energy * own).sqrt() } else { 0.0 }
+        };
+        let correlations = residue.iter().zip(sums).zip(&self.energy).map(of_pair);
+        Some(correlations.sum::<f64>() / self.energy.len() as f64)
     }
 }
 
