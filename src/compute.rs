@@ -15,12 +15,15 @@ mod edges;
 
 mod fallback;
 
+mod hermitian;
+
 mod spectral_sums;
 
+pub use hermitian::Hermitian;
 pub(crate) use spectral_sums::{SpectralSums, hann};
 
 use crate::model::record::{Block, Segment};
-use nalgebra::{Complex, DMatrix};
+use nalgebra::DMatrix;
 use std::ops::Range;
 
 /// A plan that cannot be carried out, or a device that failed.
@@ -86,8 +89,8 @@ pub struct SpectralMatrices {
     pub segments: usize,
     /// Line of the first matrix.
     pub first_line: usize,
-    /// One Hermitian channels × channels matrix a line.
-    pub matrices: Vec<DMatrix<Complex<f64>>>,
+    /// One channels × channels matrix a line.
+    pub matrices: Vec<Hermitian>,
 }
 
 impl SpectralMatrices {
@@ -95,7 +98,7 @@ impl SpectralMatrices {
     ///
     /// # Panics
     /// If it is none of these.
-    pub fn at(&self, line: usize) -> &DMatrix<Complex<f64>> {
+    pub fn at(&self, line: usize) -> &Hermitian {
         &self.matrices[line - self.first_line]
     }
 }

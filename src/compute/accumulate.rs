@@ -1,6 +1,8 @@
 //! The kernel under both sums: per frequency line, rank-S updates of products of spectra.
 
-use nalgebra::{Complex, DMatrix};
+use super::Hermitian;
+use super::hermitian::entries;
+use nalgebra::Complex;
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -138,27 +140,24 @@ impl PairSums {
     ///
     /// Some tiles' sums go once their lines are made, and the caller's thread takes all of the room, so that an allocator with
     /// a heap for every thread gives the sums' room to the next lines.
-    pub(super) fn into_matrices(self, scale: impl Fn(usize) -> f64 + Sync) -> Vec<DMatrix<Complex<f64>>> {
-        /// Tiles at a time: a hundred channels' lines of so many take 10 MiB, and keep all cores busy.
+    pub(super) fn into_matrices(self, scale: impl Fn(usize) -> f64 + Sync) -> Vec<Hermitian> {
+        /// Tiles at a time: a hundred channels' lines of so many take 5 MiB, and keep all cores busy.
         const TOGETHER: usize = 8;
         let Pairs::Lower(n) = self.pairs else {
             unreachable!("only products of channels with each other are Hermitian")
         };
         let (lines, blocks) = (self.lines, &self.blocks[..]);
         let of_line = |sums: &[f64], k: usize, scale: f64, mut room: Vec<Complex<f64>>| {
-            room.resize(n * n, Complex::default());
-            let mut matrix = DMatrix::from_vec(n, n, room);
+            room.resize(entries(n), Complex::default());
             for (block, &(row, column)) in sums.chunks_exact(BLOCK).zip(blocks) {
                 for (product, sum) in block.chunks_exact(2 * TILE).enumerate() {
                     let (i, j) = (SIDE * row + product / SIDE, SIDE * column + product % SIDE);
                     if j <= i && i < n {
-                        let value = Complex::new(sum[k] * scale, sum[TILE + k] * scale);
-                        matrix[(i, j)] = value;
-                        matrix[(j, i)] = value.conj();
+                        room[entries(i) + j] = Complex::new(sum[k] * scale, sum[TILE + k] * scale);
                     }
                 }
             }
-            matrix
+            Hermitian::new(n, room)
         };
         let mut matrices = Vec::with_capacity(lines.len());
         let mut tiles = self.tiles.into_iter();
@@ -166,7 +165,7 @@ impl PairSums {
             let sums: Vec<Vec<f64>> = tiles.by_ref().take(TOGETHER).collect();
             let first = lines.start + matrices.len();
             let these = first..lines.end.min(first + TOGETHER * TILE);
-            let rooms: Vec<_> = these.map(|line| (line, Vec::with_capacity(n * n))).collect();
+            let rooms: Vec<_> = these.map(|line| (line, Vec::with_capacity(entries(n)))).collect();
             matrices.par_extend(rooms.into_par_iter().map(|(line, room)| {
                 let place = line - first;
                 of_line(&sums[place / TILE], place % TILE, scale(line), room)
@@ -304,7 +303,7 @@ mod tests {
             let matrices = lower.into_matrices(|line| 1.0 + line as f64);
             assert_eq!(matrices.len(), lines);
             for (k, matrix) in matrices.into_iter().enumerate() {
-                let error = |i: usize, j: usize| matrix[(i, j)] / (1.0 + k as f64) - expected(&a, i, &a, j, k);
+                let error = |i: usize, j: usize| matrix.at(i, j) / (1.0 + k as f64) - expected(&a, i, &a, j, k);
                 let pairs = (0..channels).flat_map(|i| (0..channels).map(move |j| (i, j)));
                 pairs.for_each(|(i, j)| assert!(error(i, j).norm() <= tolerance));
             }

@@ -8,7 +8,6 @@ use super::{
     SpectralSums, WelchPlan,
 };
 use crate::model::record::Block;
-use nalgebra::Complex;
 use std::sync::Arc;
 
 /// Called once with the reason when a device fails.
@@ -91,9 +90,12 @@ impl CrossSpectra for Spectra {
         }
         let mut all = self.home.average(&self.plan);
         let segments = all.segments + rest.segments;
-        let part = |count: usize| Complex::from(count as f64 / segments as f64);
-        for (sum, more) in all.matrices.iter_mut().zip(rest.matrices) {
-            *sum = &*sum * part(all.segments) + more * part(rest.segments);
+        let part = |count: usize| count as f64 / segments as f64;
+        for (sum, more) in all.matrices.iter_mut().zip(&rest.matrices) {
+            let more = more.triangle().iter();
+            sum.triangle_mut().iter_mut().zip(more).for_each(|(sum, more)| {
+                *sum = *sum * part(all.segments) + more * part(rest.segments);
+            });
         }
         all.segments = segments;
         Ok(all)

@@ -1,7 +1,8 @@
 //! Sums of products of spectra in f64, before they are averaged.
 
-use super::{SpectralMatrices, WelchPlan};
-use nalgebra::{Complex, DMatrix};
+use super::hermitian::entries;
+use super::{Hermitian, SpectralMatrices, WelchPlan};
+use nalgebra::Complex;
 use std::f64::consts::PI;
 
 /// The periodic Hann window.
@@ -20,7 +21,7 @@ pub(crate) struct SpectralSums {
 
 impl SpectralSums {
     pub(crate) fn new(channels: usize, lines: usize) -> SpectralSums {
-        SpectralSums { segments: 0, sums: vec![Complex::default(); channels * (channels + 1) / 2 * lines] }
+        SpectralSums { segments: 0, sums: vec![Complex::default(); entries(channels) * lines] }
     }
 
     /// The averages of [`SpectralMatrices`].
@@ -31,16 +32,13 @@ impl SpectralSums {
         let matrix = |(line, sums): (usize, &[Complex<f64>])| {
             let line = plan.lines.start + line;
             let one_sided = if line == 0 || 2 * line == n { scale } else { 2.0 * scale };
-            DMatrix::from_fn(l, l, |i, j| {
-                let sum = |i: usize, j: usize| sums[i * (i + 1) / 2 + j] * one_sided;
-                if j <= i { sum(i, j) } else { sum(j, i).conj() }
-            })
+            Hermitian::new(l, sums.iter().map(|sum| sum * one_sided).collect())
         };
         SpectralMatrices {
             line_hz: plan.sampling_rate_hz / n as f64,
             segments: self.segments as usize,
             first_line: plan.lines.start,
-            matrices: self.sums.chunks(l * (l + 1) / 2).enumerate().map(matrix).collect(),
+            matrices: self.sums.chunks(entries(l)).enumerate().map(matrix).collect(),
         }
     }
 }

@@ -48,8 +48,8 @@ pub fn bells(
     let lines = spectra.lines;
     let rows: Vec<DVector<C64>> = (0..peaks.len()).map(|i| row(peaks, i, filter)).collect();
     let powers = spectra.every(|matrices, line| {
-        let g = matrices.at(line);
-        Ok(rows.iter().map(|w| through(w, g)).collect::<Vec<f64>>())
+        let g = matrices.at(line).matrix();
+        Ok(rows.iter().map(|w| through(w, &g)).collect::<Vec<f64>>())
     })?;
     let bells = (0..peaks.len())
         .into_par_iter()

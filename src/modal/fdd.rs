@@ -92,7 +92,8 @@ pub fn peaks(spectra: &Spectra<'_>, setting: &PeakSetting) -> Result<Vec<Peak>, 
         if !scaled.is_coherent(matrices, line)? {
             return Ok(None);
         }
-        let sum = matrices.at(line - 1) + matrices.at(line) + matrices.at(line + 1);
+        let [before, own, after] = [line - 1, line, line + 1].map(|line| matrices.at(line).matrix());
+        let sum = before + own + after;
         let (_, vectors) = oma_linalg::leading_hermitian(&sum, 1)?;
         let shape = vectors.column(0);
         Ok(Some(Peak {
@@ -123,8 +124,7 @@ impl UnitVariance {
     }
 
     fn matrix(&self, matrices: &SpectralMatrices, line: usize) -> DMatrix<C64> {
-        let (g, scale) = (matrices.at(line), &self.0);
-        DMatrix::from_fn(g.nrows(), g.ncols(), |i, j| g[(i, j)] * (scale[i] * scale[j]))
+        matrices.at(line).scaled(&self.0)
     }
 
     /// Whether the leading vectors of the neighbouring lines hold the one of this line.

@@ -60,16 +60,14 @@ pub fn of_bands(
     if bands.is_empty() || 2 * half < SHORTEST_WINDOW {
         return Ok(vec![None; bands.len()]);
     }
-    // Of a periodic Hann window the first half; the second one is what is missing to 1.
-    let rise: Vec<f64> = (0..half).map(|i| 0.5 - 0.5 * (PI * i as f64 / half as f64).cos()).collect();
     let line_hz = info.sampling_rate_hz / (2 * half) as f64;
     let (low, high) = (EDGE_LINES * line_hz, info.sampling_rate_hz / 2.0 - EDGE_LINES * line_hz);
     let mut all: Vec<Band> = bands
         .iter()
-        .map(|&(frequency_hz, row)| Band::new(2.0 * PI * frequency_hz / info.sampling_rate_hz, row))
+        .map(|&(frequency_hz, row)| Band::new(2.0 * PI * frequency_hz / info.sampling_rate_hz, row, half))
         .collect();
     for_each_block(record, "kurtosis", control, |block| {
-        all.par_iter_mut().for_each(|band| band.push(block, &rise));
+        all.par_iter_mut().for_each(|band| band.push(block));
     })?;
     let inside = bands.iter().map(|&(frequency_hz, _)| frequency_hz > low && frequency_hz < high);
     Ok(all.iter().zip(inside).map(|(band, inside)| if inside { kurtosis(&band.powers) } else { None }).collect())
@@ -77,48 +75,65 @@ pub fn of_bands(
 
 type C64 = nalgebra::Complex<f64>;
 
-/// One band while the record streams by.
+/// One band while the record streams by, in pieces of half a window: each is the rising half of one window and the falling
+/// half of the window before.
 struct Band {
-    /// Radians per sample.
-    step: f64,
     row: usize,
-    /// Sums of the window that began last, and of the one before.
-    rising: C64,
-    falling: C64,
+    /// exp(−iωt) over a piece, real and imaginary parts, and the same times the rising half of the window.
+    waves: [Vec<f64>; 4],
+    /// exp(−iωt) from one piece to the next.
+    turn: C64,
+    /// Samples that do not make a piece yet.
+    pending: Vec<f32>,
+    /// Σ y exp(−iωt) over the rising half of the window that is half done.
+    rising: Option<C64>,
     /// |z|² of every whole window.
     powers: Vec<f64>,
 }
 
 impl Band {
-    fn new(step: f64, row: usize) -> Band {
-        let zero = C64::new(0.0, 0.0);
-        Band { step, row, rising: zero, falling: zero, powers: Vec::new() }
+    /// `step`: radians per sample; `half`: samples of half a window.
+    fn new(step: f64, row: usize, half: usize) -> Band {
+        let wave = |i: usize| C64::from_polar(1.0, -step * i as f64);
+        // Of a periodic Hann window the first half; the second one is what is missing to 1.
+        let risen = |i: usize| wave(i) * (0.5 - 0.5 * (PI * i as f64 / half as f64).cos());
+        let waves = [
+            (0..half).map(|i| wave(i).re).collect(),
+            (0..half).map(|i| wave(i).im).collect(),
+            (0..half).map(|i| risen(i).re).collect(),
+            (0..half).map(|i| risen(i).im).collect(),
+        ];
+        Band { row, waves, turn: wave(half), pending: Vec::new(), rising: None, powers: Vec::new() }
     }
 
-    fn push(&mut self, block: &Block, rise: &[f64]) {
-        let zero = C64::new(0.0, 0.0);
+    fn push(&mut self, block: &Block) {
         if block.start == 0 {
-            (self.rising, self.falling) = (zero, zero);
+            self.pending.clear();
+            self.rising = None;
         }
-        let half = rise.len() as u64;
-        let turn = C64::from_polar(1.0, -self.step);
-        // The phase begins anew with each block, so that rounding does not add up.
-        let mut phase = C64::from_polar(1.0, -self.step * (block.start as f64));
-        for (position, &sample) in (block.start..).zip(block.channel(self.row)) {
-            let place = (position % half) as usize;
-            if place == 0 && position > 0 {
-                // The first window is whole after two halves.
-                if position >= 2 * half {
-                    self.powers.push(self.falling.norm_sqr());
-                }
-                (self.falling, self.rising) = (self.rising, zero);
-            }
-            let turned = phase * f64::from(sample);
-            self.rising += turned * rise[place];
-            self.falling += turned * (1.0 - rise[place]);
-            phase *= turn;
+        self.pending.extend_from_slice(block.channel(self.row));
+        let half = self.waves[0].len();
+        let whole = self.pending.len() / half * half;
+        for piece in self.pending[..whole].chunks_exact(half) {
+            let [re, im, risen_re, risen_im] = self.waves.each_ref().map(|wave| dot(piece, wave));
+            let (all, risen) = (C64::new(re, im), C64::new(risen_re, risen_im));
+            let before = self.rising.replace(risen);
+            self.powers.extend(before.map(|before| (before + self.turn * (all - risen)).norm_sqr()));
         }
+        self.pending.drain(..whole);
     }
+}
+
+/// Σ y w.
+fn dot(samples: &[f32], wave: &[f64]) -> f64 {
+    /// Sums side by side, so that none waits for the one before.
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    let (samples, wave) = (samples.chunks(LANES), wave.chunks(LANES));
+    for (samples, wave) in samples.zip(wave) {
+        sums.iter_mut().zip(samples.iter().zip(wave)).for_each(|(sum, (&y, w))| *sum += f64::from(y) * w);
+    }
+    sums.iter().sum()
 }
 
 /// Of the powers |z|²; `None` where there are too few, or none at all.

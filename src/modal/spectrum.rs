@@ -13,8 +13,8 @@ const SEGMENTS: u64 = 40;
 const SHORTEST_SEGMENT: usize = 256;
 const LONGEST_SEGMENT: usize = 16384;
 
-/// Bytes that each entry of a spectral matrix takes: a complex f64, and its half of the sums behind it.
-const BYTES: usize = 24;
+/// Bytes that each entry of a spectral matrix takes: half a complex f64, and as much of the sums behind it.
+const BYTES: usize = 16;
 
 /// Segment length where none is given: the power of two that leaves at least 40 half-overlapped segments,
 /// at least 256 and at most 16384 (automation §4); a record shorter than 256 samples takes what fits.
@@ -135,7 +135,7 @@ impl<'a> Spectra<'a> {
     /// # Errors
     /// As [`Spectra::new`].
     pub fn autospectra(&self) -> Result<Vec<Vec<f64>>, ModalError> {
-        let by_line = self.every(|matrices, line| Ok(matrices.at(line).map_diagonal(|power| power.re)))?;
+        let by_line = self.every(|matrices, line| Ok(matrices.at(line).diagonal().collect::<Vec<f64>>()))?;
         Ok((0..self.channels()).map(|i| by_line.iter().map(|powers| powers[i]).collect()).collect())
     }
 
@@ -147,7 +147,7 @@ impl<'a> Spectra<'a> {
         let mut total = DMatrix::zeros(self.channels(), self.channels());
         self.sweep(&(0..self.lines).collect::<Vec<_>>(), |matrices, lines| {
             for line in lines {
-                total.zip_apply(matrices.at(*line), |sum, g| *sum += g.re);
+                total.zip_apply(&matrices.at(*line).matrix(), |sum, g| *sum += g.re);
             }
             Ok(())
         })?;
@@ -161,7 +161,7 @@ impl<'a> Spectra<'a> {
     pub fn singular_values(&self, count: usize) -> Result<Vec<Vec<f64>>, ModalError> {
         let by_line = self.every(|matrices, line| {
             // Round-off may leave a zero eigenvalue of the positive semidefinite matrix slightly negative.
-            let (values, _) = oma_linalg::leading_hermitian(matrices.at(line), count)?;
+            let (values, _) = oma_linalg::leading_hermitian(&matrices.at(line).matrix(), count)?;
             Ok(values.into_iter().map(|s| s.max(0.0)).collect::<Vec<f64>>())
         })?;
         Ok((0..count.min(self.channels())).map(|j| by_line.iter().map(|values| values[j]).collect()).collect())

@@ -74,7 +74,7 @@ pub(super) fn of(
         signals.min.push(lane.min);
         signals.max.push(lane.max);
         // Too short a record for a spectrum is one without lines: its samples can be looked at all the same.
-        let psd = lane.spectrum.finish().map(|spectra| spectra.matrices.iter().map(|g| g[(0, 0)].re as f32).collect());
+        let psd = lane.spectrum.finish().map(|spectra| spectra.matrices.iter().map(|g| g.at(0, 0).re as f32).collect());
         signals.psd.push(psd.unwrap_or_default());
     }
     signals.frequency_hz.count = signals.psd.first().map_or(0, Vec::len);

@@ -104,8 +104,8 @@ impl Line {
         let averages = spectra.segments as f64;
         for (k, matrix) in spectra.matrices.iter().enumerate().skip(1) {
             for (a, b) in first.iter().flat_map(|a| second.iter().map(move |b| (*a, *b))) {
-                let cross = matrix[(a, b)];
-                let coherence = cross.norm_sqr() / (matrix[(a, a)].re * matrix[(b, b)].re);
+                let cross = matrix.at(a, b);
+                let coherence = cross.norm_sqr() / (matrix.at(a, a).re * matrix.at(b, b).re);
                 if coherence * averages > COHERENT && coherence < 1.0 {
                     let unit = cross / cross.norm();
                     let weight = 2.0 * averages * coherence / (1.0 - coherence);

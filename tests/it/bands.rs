@@ -2,8 +2,8 @@
 
 use crate::support::correlations::blocks;
 use nalgebra::DVector;
-use oma_worker::compute::LagBlock;
 use oma_worker::compute::cpu::Cpu;
+use oma_worker::compute::{Hermitian, LagBlock};
 use oma_worker::modal::automatic::{self, Decimate};
 use oma_worker::modal::correlations::Correlations;
 use oma_worker::modal::efdd::{self, ModalFilter};
@@ -34,7 +34,7 @@ fn lines_in_passes_are_those_of_one_pass() {
     const LENGTH: usize = 2048;
     let (record, free, limited) = (record(), Control::none(), limited());
     let [whole, passes] = [&free, &limited].map(|control| Spectra::new(&record, LENGTH, 0.5, &Cpu, control).unwrap());
-    // 1 025 lines of 8 × 8 × 24 bytes are 1.5 MiB.
+    // 1 025 lines of 8 × 8 × 16 bytes are a line more than a MiB.
     assert!(whole.whole().is_some() && passes.whole().is_none());
     assert_eq!((whole.segments, whole.lines), (passes.segments, passes.lines));
     assert_eq!(whole.total().unwrap(), passes.total().unwrap());
@@ -52,14 +52,14 @@ fn lines_in_passes_are_those_of_one_pass() {
 /// The first and the last line, neighbours, and lines far from each other, from passes of as few lines as there can be.
 #[test]
 fn any_lines_can_be_asked_for() {
-    // 85 channels: a MiB holds six lines.
+    // 85 channels: a MiB holds nine lines.
     let noise = |c: usize, t: usize| ((t * (c + 3)) as f32 * 0.37).sin() + ((t * t + c) as f32).cos();
     let channels = (0..85).map(|c| (0..600).map(|t| noise(c, t)).collect()).collect();
     let (record, free, limited) = (MemoryRecord::new(1.0, channels), Control::none(), limited());
     let [whole, passes] = [&free, &limited].map(|control| Spectra::new(&record, 64, 0.5, &Cpu, control).unwrap());
     let each = |spectra: &Spectra<'_>, lines: &[usize]| -> Vec<DVector<f64>> {
         let around = |line: usize| line.saturating_sub(1)..=(line + 1).min(32);
-        let power = |g: &nalgebra::DMatrix<_>| g.map_diagonal(|power: nalgebra::Complex<f64>| power.re);
+        let power = |g: &Hermitian| DVector::from_iterator(g.size(), g.diagonal());
         spectra.each(lines, |matrices, line| Ok(around(line).map(|near| power(matrices.at(near))).sum())).unwrap()
     };
     for lines in [&[][..], &[0], &[32], &[0, 1, 2, 3, 4, 5, 6, 7, 8], &[3, 4, 9, 10, 11, 30, 32], &[0, 32]] {
@@ -70,10 +70,10 @@ fn any_lines_can_be_asked_for() {
 
 #[test]
 fn what_does_not_even_go_line_by_line_is_refused() {
-    let record = MemoryRecord::new(1.0, vec![vec![0.0; 100]; 130]);
+    let record = MemoryRecord::new(1.0, vec![vec![0.0; 100]; 150]);
     let error = Spectra::new(&record, 64, 0.5, &Cpu, &limited()).err().unwrap().to_string();
     let told =
-        "spectral matrices of 130 channels at 3 lines need 2 MiB, OMA_MEMORY_LIMIT_MIB is 1: choose fewer channels";
+        "spectral matrices of 150 channels at 3 lines need 2 MiB, OMA_MEMORY_LIMIT_MIB is 1: choose fewer channels";
     assert_eq!(error, told);
 }
 

@@ -2,8 +2,8 @@
 
 use crate::support::cases::{self, Kind, LAGS, SPECTRA};
 use crate::support::gpu::{self, Stamped, compare_products, compare_spectra, powers};
-use nalgebra::{Complex, DMatrix};
-use oma_worker::compute::{LagPlan, SpectralMatrices, WelchPlan};
+use nalgebra::Complex;
+use oma_worker::compute::{Hermitian, LagPlan, SpectralMatrices, WelchPlan};
 use oma_worker::model::record::Segment;
 
 fn whole(samples: usize) -> Vec<Segment> {
@@ -122,7 +122,7 @@ fn a_sine_on_a_line_has_its_exact_spectrum() {
             1 => peak / 4.0,
             _ => 0.0,
         };
-        assert!((g[(0, 0)].re - exact).abs() <= gpu::TOLERANCE * peak, "line {k}: {} for {exact}", g[(0, 0)].re);
+        assert!((g.at(0, 0).re - exact).abs() <= gpu::TOLERANCE * peak, "line {k}: {} for {exact}", g.at(0, 0).re);
     }
 }
 
@@ -164,7 +164,7 @@ fn a_length_without_a_kernel_goes_to_the_cpu_and_says_so() {
 /// The comparator itself: what it lets pass, and what it must not.
 #[test]
 fn the_comparator_refuses_errors_nan_other_shapes_and_itself() {
-    let matrix = || DMatrix::from_element(2, 2, Complex::new(1.0, 0.0));
+    let matrix = || Hermitian::new(2, vec![Complex::new(1.0, 0.0); 3]);
     let spectra = || SpectralMatrices { line_hz: 1.0, segments: 3, first_line: 0, matrices: vec![matrix(); 4] };
     let compare = |change: &dyn Fn(&mut SpectralMatrices)| {
         let mut value = spectra();
@@ -172,11 +172,11 @@ fn the_comparator_refuses_errors_nan_other_shapes_and_itself() {
         compare_spectra(&[Stamped { backend: "gpu", value }, gpu::on_cpu(spectra())])
     };
     assert_eq!(compare(&|_| ()), Ok(0.0));
-    assert!(compare(&|s| s.matrices[2][(1, 0)].re += 0.5 * gpu::TOLERANCE).is_ok());
-    assert!(compare(&|s| s.matrices[2][(1, 0)].im += 4.0 * gpu::TOLERANCE).is_err());
-    assert!(compare(&|s| s.matrices[3][(0, 0)].re = f64::NAN).is_err());
+    assert!(compare(&|s| s.matrices[2].triangle_mut()[1].re += 0.5 * gpu::TOLERANCE).is_ok());
+    assert!(compare(&|s| s.matrices[2].triangle_mut()[1].im += 4.0 * gpu::TOLERANCE).is_err());
+    assert!(compare(&|s| s.matrices[3].triangle_mut()[0].re = f64::NAN).is_err());
     assert!(compare(&|s| drop(s.matrices.pop())).is_err());
-    assert!(compare(&|s| s.matrices[0] = DMatrix::zeros(1, 1)).is_err());
+    assert!(compare(&|s| s.matrices[0] = Hermitian::new(1, vec![Complex::default()])).is_err());
     assert!(compare(&|s| s.segments = 4).is_err());
     assert!(compare_spectra(&[gpu::on_cpu(spectra()), gpu::on_cpu(spectra())]).is_err());
 }

@@ -55,7 +55,7 @@ async fn a_run_that_needs_more_memory_than_it_may_ends_in_error() {
         platform.enqueue(analysis, run_type).await;
         expected.push((analysis, told));
     }
-    // 3.4 MiB of spectral matrices, 1.6 MiB of correlations: these lines and these blocks go in passes.
+    // 2.3 MiB of spectral matrices, 1.6 MiB of correlations: these lines and these blocks go in passes.
     let mut passes = Vec::new();
     for (run_type, fields) in
         [("FDD", doc! {"fdd": {"segment_length": 32_768}}), ("SSI", doc! {"ssi": {"block_rows": 20, "blocks": 300}})]

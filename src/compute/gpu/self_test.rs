@@ -37,8 +37,8 @@ pub(super) fn run(gpu: &Arc<Gpu>) -> Result<(), DeviceError> {
     let found = sums.safe().0.average(&plan);
     for (g, e) in found.matrices.iter().zip(&expected.matrices) {
         for (i, j) in (0..CHANNELS).flat_map(|i| (0..CHANNELS).map(move |j| (i, j))) {
-            let error = (g[(i, j)] - e[(i, j)]).norm();
-            agrees("cross_spectra", error, (e[(i, i)].re * e[(j, j)].re).sqrt())?;
+            let error = (g.at(i, j) - e.at(i, j)).norm();
+            agrees("cross_spectra", error, (e.at(i, i).re * e.at(j, j).re).sqrt())?;
         }
     }
     let plan = LagPlan {
