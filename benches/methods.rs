@@ -7,7 +7,7 @@
 use criterion::{BenchmarkId, Criterion};
 use nalgebra::{Complex, DMatrix, DVector};
 use oma_worker::compute::cpu::Cpu;
-use oma_worker::compute::{Backend, LagPlan};
+use oma_worker::compute::{Backend, LagPlan, WelchPlan};
 use oma_worker::modal::clustering::average_linkage;
 use oma_worker::modal::poles::Pole;
 use oma_worker::modal::shapes::NormalShape;
@@ -166,6 +166,7 @@ fn crossovers(criterion: &mut Criterion) {
     leading_against_all_triplets(criterion);
     leading_against_all_pairs(criterion);
     transforms_against_direct_sums(criterion);
+    kept_against_summed_segments(criterion);
 }
 
 /// `leading_svd` takes all triplets up to 400 rows, and where rank + rank/2 + 16 is above half of the rows: there the
@@ -243,6 +244,34 @@ fn transforms_against_direct_sums(criterion: &mut Criterion) {
                     let shifted = |m: usize| y.rows(m, SAMPLES - m).into_owned();
                     let first = |m: usize| y.rows(0, SAMPLES - m).into_owned();
                     (0..lags).map(|m| oma_linalg::multiply_transposed(&shifted(m), &first(m))).collect::<Vec<_>>()
+                });
+            });
+        }
+    }
+}
+
+/// Segments are kept as they are where there are fewer than half as many as channels: to the leading pair of every line.
+fn kept_against_summed_segments(criterion: &mut Criterion) {
+    const CHANNELS: usize = 96;
+    const LENGTH: usize = 512;
+    let whole = samples(CHANNELS);
+    let mut group = criterion.benchmark_group("crossover/segments");
+    for segments in [12, 24, 48, 96] {
+        let count = LENGTH / 2 * (segments + 1);
+        let channels = whole.iter().map(|channel| channel[..count].to_vec()).collect();
+        let record = MemoryRecord::new(100.0, channels);
+        // Whoever hears of a single one keeps it, and those that come.
+        for (name, told) in [("kept", Some(1)), ("summed", None)] {
+            let plan = WelchPlan { segments: told, ..WelchPlan::new(CHANNELS, 100.0, LENGTH, LENGTH / 2) };
+            group.bench_function(format!("{segments}/{name}"), |bencher| {
+                bencher.iter(|| {
+                    let (mut sums, mut block) = (Cpu.cross_spectra(&plan), Block::default());
+                    let mut source = record.blocks().unwrap();
+                    while source.next_block(&mut block).unwrap() {
+                        sums.push(&block);
+                    }
+                    let spectra = sums.finish().unwrap();
+                    spectra.matrices.iter().for_each(|g| drop(black_box(g.leading(1, None).unwrap())));
                 });
             });
         }

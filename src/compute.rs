@@ -11,6 +11,8 @@ pub mod select;
 
 mod accumulate;
 
+pub mod cost;
+
 mod edges;
 
 mod fallback;
@@ -68,12 +70,15 @@ pub struct WelchPlan {
     pub hop: usize,
     /// Lines that are wanted, of 0 ..= N/2.
     pub lines: Range<usize>,
+    /// Segments that there will be, where that is known: few ones may be kept as they are.
+    pub segments: Option<usize>,
 }
 
 impl WelchPlan {
-    /// Averages of every line.
+    /// Averages of every line, of any number of segments.
     pub fn new(channels: usize, sampling_rate_hz: f64, segment_length: usize, hop: usize) -> WelchPlan {
-        WelchPlan { channels, sampling_rate_hz, segment_length, hop, lines: 0..segment_length / 2 + 1 }
+        let lines = 0..segment_length / 2 + 1;
+        WelchPlan { channels, sampling_rate_hz, segment_length, hop, lines, segments: None }
     }
 }
 

@@ -13,7 +13,7 @@ const TILE: usize = 8;
 
 /// Bytes that the transforms of a batch take: where many stretches are summed at once, sums are loaded seldom, and from some
 /// thirty stretches on that no longer shows.
-const BATCH_BYTES: usize = 16 << 20;
+const BATCH_BYTES: usize = 32 << 20;
 
 /// Channels per side of a block: four products in re and im, eight accumulators, leave half of sixteen vector registers
 /// for what is loaded.
@@ -157,7 +157,7 @@ impl PairSums {
                     }
                 }
             }
-            Hermitian::new(n, room)
+            Hermitian::of_triangle(n, room)
         };
         let mut matrices = Vec::with_capacity(lines.len());
         let mut tiles = self.tiles.into_iter();
@@ -176,6 +176,41 @@ impl PairSums {
 
     pub(super) fn clear(&mut self) {
         self.tiles.iter_mut().for_each(|tile| tile.fill(0.0));
+    }
+}
+
+/// Transforms that are kept as they are, at every line channels × stretches.
+pub(super) struct Snapshots {
+    /// Lines of the transforms that are kept.
+    lines: Range<usize>,
+    channels: usize,
+    by_line: Vec<Vec<Complex<f64>>>,
+}
+
+impl Snapshots {
+    pub(super) fn new(lines: Range<usize>, channels: usize, stretches: usize) -> Snapshots {
+        let room = || Vec::with_capacity(channels * stretches);
+        Snapshots { by_line: lines.clone().map(|_| room()).collect(), lines, channels }
+    }
+
+    pub(super) fn add(&mut self, batch: &Batch) {
+        let lines = self.by_line.par_iter_mut().zip(self.lines.clone());
+        lines.for_each(|(kept, line)| {
+            for s in 0..batch.stretches {
+                let of_channel = |c: usize| batch.spectra[(c * batch.stretches + s) * batch.lines + line];
+                kept.extend((0..self.channels).map(of_channel));
+            }
+        });
+    }
+
+    /// Σ a aᴴ over the stretches at every line, times `scale` of the line.
+    pub(super) fn into_matrices(self, scale: impl Fn(usize) -> f64) -> Vec<Hermitian> {
+        let of_line = |(mut kept, line): (Vec<Complex<f64>>, usize)| {
+            let root = scale(line).sqrt();
+            kept.iter_mut().for_each(|z| *z *= root);
+            Hermitian::of_factor(self.channels, kept)
+        };
+        self.by_line.into_iter().zip(self.lines).map(of_line).collect()
     }
 }
 
@@ -300,9 +335,12 @@ mod tests {
                     all.for_each(|(k, sum)| assert!((sum - expected(&a, i, &b, j, k)).norm() <= tolerance));
                 }
             }
-            let matrices = lower.into_matrices(|line| 1.0 + line as f64);
-            assert_eq!(matrices.len(), lines);
-            for (k, matrix) in matrices.into_iter().enumerate() {
+            let mut kept = Snapshots::new(0..lines, channels, stretches);
+            kept.add(&a);
+            let scale = |line: usize| 1.0 + line as f64;
+            let (matrices, kept) = (lower.into_matrices(scale), kept.into_matrices(scale));
+            assert_eq!((matrices.len(), kept.len()), (lines, lines));
+            for (k, matrix) in matrices.into_iter().enumerate().chain(kept.into_iter().enumerate()) {
                 let error = |i: usize, j: usize| matrix.at(i, j) / (1.0 + k as f64) - expected(&a, i, &a, j, k);
                 let pairs = (0..channels).flat_map(|i| (0..channels).map(move |j| (i, j)));
                 pairs.for_each(|(i, j)| assert!(error(i, j).norm() <= tolerance));

@@ -92,10 +92,7 @@ impl CrossSpectra for Spectra {
         let segments = all.segments + rest.segments;
         let part = |count: usize| count as f64 / segments as f64;
         for (sum, more) in all.matrices.iter_mut().zip(&rest.matrices) {
-            let more = more.triangle().iter();
-            sum.triangle_mut().iter_mut().zip(more).for_each(|(sum, more)| {
-                *sum = *sum * part(all.segments) + more * part(rest.segments);
-            });
+            *sum = sum.sum(part(all.segments), more, part(rest.segments));
         }
         all.segments = segments;
         Ok(all)

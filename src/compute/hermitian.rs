@@ -1,15 +1,23 @@
-//! Hermitian matrices by half: spectral matrices of many channels are the greater part of what a run holds in memory.
+//! Spectral matrices in little memory: they are the greater part of what a run holds.
 
-use nalgebra::{Complex, DMatrix};
+use nalgebra::{Complex, DMatrix, DVector};
+use oma_linalg::{NoConvergence, Pairs, leading_hermitian, multiply_complex};
 
 type C64 = Complex<f64>;
 
-/// A Hermitian matrix, as its lower triangle.
+/// A Hermitian positive semidefinite matrix G.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hermitian {
     size: usize,
-    /// Row by row, entry (i, j) with j ≤ i at i(i + 1)/2 + j.
-    triangle: Vec<C64>,
+    kept: Kept,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Kept {
+    /// The lower triangle, row by row: entry (i, j) with j ≤ i at i(i + 1)/2 + j.
+    Triangle(Vec<C64>),
+    /// F of G = F Fᴴ, column by column, with fewer columns than rows.
+    Factor(Vec<C64>),
 }
 
 impl Hermitian {
@@ -17,9 +25,18 @@ impl Hermitian {
     ///
     /// # Panics
     /// If it has not size·(size + 1)/2 entries.
-    pub fn new(size: usize, triangle: Vec<C64>) -> Hermitian {
+    pub fn of_triangle(size: usize, triangle: Vec<C64>) -> Hermitian {
         assert_eq!(triangle.len(), entries(size), "entries of the lower triangle of size {size}");
-        Hermitian { size, triangle }
+        Hermitian { size, kept: Kept::Triangle(triangle) }
+    }
+
+    /// F Fᴴ, from F column by column.
+    ///
+    /// # Panics
+    /// If a column is not whole.
+    pub fn of_factor(size: usize, factor: Vec<C64>) -> Hermitian {
+        assert!(factor.len().is_multiple_of(size.max(1)), "{} entries in columns of {size}", factor.len());
+        Hermitian { size, kept: Kept::Factor(factor) }
     }
 
     /// Rows, and columns.
@@ -32,22 +49,16 @@ impl Hermitian {
     /// # Panics
     /// If there is none.
     pub fn at(&self, i: usize, j: usize) -> C64 {
-        if j <= i { self.triangle[entries(i) + j] } else { self.triangle[entries(j) + i].conj() }
-    }
-
-    /// The lower triangle, row by row.
-    pub fn triangle(&self) -> &[C64] {
-        &self.triangle
-    }
-
-    /// The same, to be changed.
-    pub fn triangle_mut(&mut self) -> &mut [C64] {
-        &mut self.triangle
+        match &self.kept {
+            Kept::Triangle(triangle) if j <= i => triangle[entries(i) + j],
+            Kept::Triangle(triangle) => triangle[entries(j) + i].conj(),
+            Kept::Factor(factor) => factor.chunks_exact(self.size).map(|f| f[i] * f[j].conj()).sum(),
+        }
     }
 
     /// The diagonal, which is real.
-    pub fn diagonal(&self) -> impl Iterator<Item = f64> {
-        (0..self.size).map(|i| self.triangle[entries(i) + i].re)
+    pub fn diagonal(&self) -> Vec<f64> {
+        (0..self.size).map(|i| self.at(i, i).re).collect()
     }
 
     /// All of the matrix.
@@ -55,24 +66,97 @@ impl Hermitian {
         self.unfold(|_, _, z| z)
     }
 
-    /// D G D with the real diagonal matrix D of `scale`.
+    /// wᴴ G w.
+    ///
+    /// # Panics
+    /// If w is shorter than the matrix.
+    pub fn quadratic_form(&self, w: &DVector<C64>) -> f64 {
+        match &self.kept {
+            Kept::Triangle(triangle) => {
+                let mut rows = &triangle[..];
+                let of_row = |i: usize| {
+                    let row;
+                    (row, rows) = rows.split_at(i + 1);
+                    let beside: C64 = row[..i].iter().zip(w).map(|(g, w)| g * w).sum();
+                    row[i].re * w[i].norm_sqr() + 2.0 * (w[i].conj() * beside).re
+                };
+                (0..self.size).map(of_row).sum()
+            }
+            Kept::Factor(factor) => {
+                let along = |f: &[C64]| f.iter().zip(w).map(|(f, w)| f.conj() * w).sum::<C64>().norm_sqr();
+                factor.chunks_exact(self.size).map(along).sum()
+            }
+        }
+    }
+
+    /// The leading `count` eigenvalues of G, or of D G D with the real diagonal matrix D of `scale`, descending, and their
+    /// vectors as columns, of which there are no more than the rank allows. See [`leading_hermitian`].
+    ///
+    /// # Errors
+    /// [`NoConvergence`].
     ///
     /// # Panics
     /// If there are fewer scales than rows.
-    pub fn scaled(&self, scale: &[f64]) -> DMatrix<C64> {
-        self.unfold(|i, j, z| z * (scale[i] * scale[j]))
+    pub fn leading(&self, count: usize, scale: Option<&[f64]>) -> Result<Pairs, NoConvergence> {
+        let scale = |i: usize| scale.map_or(1.0, |scale| scale[i]);
+        let Kept::Factor(factor) = &self.kept else {
+            return leading_hermitian(&self.unfold(|i, j, z| z * (scale(i) * scale(j))), count);
+        };
+        // Fᴴ F has the eigenvalues of F Fᴴ, and of v the vector F v.
+        let columns = factor.len() / self.size.max(1);
+        let factor = DMatrix::from_fn(self.size, columns, |i, s| factor[s * self.size + i] * scale(i));
+        let (mut values, vectors) = leading_hermitian(&multiply_complex(&factor.adjoint(), &factor), count)?;
+        values.resize(count.min(self.size), 0.0);
+        let mut vectors = multiply_complex(&factor, &vectors);
+        for j in 0..vectors.ncols() {
+            let (before, mut after) = vectors.columns_range_pair_mut(..j, j..);
+            let mut vector = after.column_mut(0);
+            // F v of a small eigenvalue has errors along the vectors of the large ones.
+            for larger in before.column_iter() {
+                let along = larger.dotc(&vector);
+                vector.axpy(-along, &larger, C64::new(1.0, 0.0));
+            }
+            let norm = vector.norm();
+            if norm > 0.0 {
+                vector.unscale_mut(norm);
+            } else {
+                // Nothing is there: any vector is one of the eigenvalue 0.
+                vector[0] = C64::new(1.0, 0.0);
+            }
+        }
+        Ok((values, vectors))
+    }
+
+    /// The sum of `part` times this matrix and `other_part` times another of its size, kept as triangle.
+    pub(super) fn sum(&self, part: f64, other: &Hermitian, other_part: f64) -> Hermitian {
+        let rows = (0..self.size).flat_map(|i| (0..=i).map(move |j| (i, j)));
+        let sum = |(i, j)| self.at(i, j) * part + other.at(i, j) * other_part;
+        Hermitian::of_triangle(self.size, rows.map(sum).collect())
     }
 
     fn unfold(&self, of_entry: impl Fn(usize, usize, C64) -> C64) -> DMatrix<C64> {
+        let triangle = match &self.kept {
+            Kept::Triangle(triangle) => triangle,
+            Kept::Factor(factor) => {
+                let factor = DMatrix::from_column_slice(self.size, factor.len() / self.size.max(1), factor);
+                let mut product = multiply_complex(&factor, &factor.adjoint());
+                for i in 0..self.size {
+                    for j in 0..=i {
+                        let z = of_entry(i, j, product[(i, j)]);
+                        (product[(i, j)], product[(j, i)]) = (z, z.conj());
+                    }
+                }
+                return product;
+            }
+        };
         let mut matrix = DMatrix::zeros(self.size, self.size);
-        let mut rest = &self.triangle[..];
+        let mut rest = &triangle[..];
         for i in 0..self.size {
             let row;
             (row, rest) = rest.split_at(i + 1);
             for (j, &z) in row.iter().enumerate() {
                 let z = of_entry(i, j, z);
-                matrix[(i, j)] = z;
-                matrix[(j, i)] = z.conj();
+                (matrix[(i, j)], matrix[(j, i)]) = (z, z.conj());
             }
         }
         matrix
@@ -88,16 +172,52 @@ pub(super) fn entries(size: usize) -> usize {
 mod tests {
     use super::*;
 
+    /// Of rank 2, as both are kept, and as it is.
+    fn matrices(size: usize) -> ([Hermitian; 2], DMatrix<C64>) {
+        let of = |i: usize, s: usize| C64::new(((3 * i + 7 * s) as f64).sin(), ((i * i + s) as f64).cos());
+        let factor = DMatrix::from_fn(size, 2, of);
+        let whole = &factor * factor.adjoint();
+        let rows = (0..size).flat_map(|i| (0..=i).map(move |j| (i, j)));
+        let triangle = Hermitian::of_triangle(size, rows.map(|at| whole[at]).collect());
+        ([triangle, Hermitian::of_factor(size, factor.as_slice().to_vec())], whole)
+    }
+
     #[test]
-    fn half_of_a_matrix_says_all_of_it() {
-        let of = |i: usize, j: usize| C64::new((3 * i + j) as f64, if i == j { 0.0 } else { i as f64 - j as f64 });
-        let whole = DMatrix::from_fn(4, 4, |i, j| if j <= i { of(i, j) } else { of(j, i).conj() });
-        let half = Hermitian::new(4, (0..4).flat_map(|i| (0..=i).map(move |j| of(i, j))).collect());
-        assert_eq!(half.matrix(), whole);
-        assert_eq!(DMatrix::from_fn(4, 4, |i, j| half.at(i, j)), whole);
-        assert!(half.diagonal().eq([0.0, 4.0, 8.0, 12.0]));
-        let scale = [1.0, 2.0, 0.5, 3.0];
-        assert_eq!(half.scaled(&scale), DMatrix::from_fn(4, 4, |i, j| whole[(i, j)] * scale[i] * scale[j]));
-        assert_eq!(Hermitian::new(0, Vec::new()).matrix().len(), 0);
+    fn however_a_matrix_is_kept_it_says_the_same() {
+        for size in [3, 5, 30] {
+            let (both, whole) = matrices(size);
+            let scale: Vec<f64> = (0..size).map(|i| 0.5 + i as f64).collect();
+            let diagonal = DMatrix::from_diagonal(&DVector::from_iterator(size, scale.iter().map(|&x| C64::from(x))));
+            let scaled = &diagonal * &whole * &diagonal;
+            let w = DVector::from_fn(size, |i, _| C64::new(1.0, i as f64));
+            // Products of two terms, sums of up to thirty, and decompositions, all of order one in units of the norm.
+            let tolerance = 1e-13 * (1.0 + scaled.norm());
+            for kept in both {
+                assert!((kept.matrix() - &whole).norm() <= tolerance);
+                assert!((DMatrix::from_fn(size, size, |i, j| kept.at(i, j)) - &whole).norm() <= tolerance);
+                let diagonal = kept.diagonal();
+                assert!((0..size).all(|i| (diagonal[i] - whole[(i, i)].re).abs() <= tolerance));
+                let form = w.dotc(&(&whole * &w)).re;
+                assert!((kept.quadratic_form(&w) - form).abs() <= tolerance * w.norm_squared());
+                let sum = kept.sum(2.0, &kept, 0.5);
+                assert!((sum.matrix() - &whole * C64::from(2.5)).norm() <= 4.0 * tolerance);
+                for (scale, g) in [(None, &whole), (Some(&scale[..]), &scaled)] {
+                    let (values, vectors) = kept.leading(3, scale).unwrap();
+                    assert_eq!(values.len(), 3.min(size));
+                    for (j, v) in vectors.column_iter().enumerate() {
+                        assert!((v.norm() - 1.0).abs() <= tolerance);
+                        assert!((g * v - v * C64::from(values[j])).norm() <= tolerance, "{size}: pair {j}");
+                    }
+                    let trace: f64 = (0..size).map(|i| g[(i, i)].re).sum();
+                    assert!((values.iter().sum::<f64>() - trace).abs() <= tolerance, "{size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_nothing_there_is_a_vector_too() {
+        let (values, vectors) = Hermitian::of_factor(3, vec![C64::default(); 3]).leading(2, None).unwrap();
+        assert_eq!((values, vectors.column(0).norm()), (vec![0.0, 0.0], 1.0));
     }
 }

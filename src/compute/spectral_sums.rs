@@ -32,7 +32,7 @@ impl SpectralSums {
         let matrix = |(line, sums): (usize, &[Complex<f64>])| {
             let line = plan.lines.start + line;
             let one_sided = if line == 0 || 2 * line == n { scale } else { 2.0 * scale };
-            Hermitian::new(l, sums.iter().map(|sum| sum * one_sided).collect())
+            Hermitian::of_triangle(l, sums.iter().map(|sum| sum * one_sided).collect())
         };
         SpectralMatrices {
             line_hz: plan.sampling_rate_hz / n as f64,

@@ -93,9 +93,17 @@ fn link(poles: &[&Pole], part: &[usize], cut: f64) -> Vec<Vec<usize>> {
 
 /// The member with the least sum of distances to the others; the first of equals.
 pub fn medoid(poles: &[&Pole], cluster: &[usize]) -> usize {
-    let sum = |&a: &usize| -> f64 { cluster.iter().map(|&b| distance(poles[a], poles[b])).sum() };
-    let rated = cluster.iter().map(|a| (sum(a), *a));
-    rated.fold((f64::INFINITY, cluster[0]), |best, one| if one.0 < best.0 { one } else { best }).1
+    let mut sums = vec![0.0; cluster.len()];
+    for (i, &a) in cluster.iter().enumerate() {
+        for (j, &b) in cluster.iter().enumerate().skip(i + 1) {
+            let distance = distance(poles[a], poles[b]);
+            sums[i] += distance;
+            sums[j] += distance;
+        }
+    }
+    let rated = sums.into_iter().zip(cluster);
+    let least = rated.fold((f64::INFINITY, cluster[0]), |best, (sum, &a)| if sum < best.0 { (sum, a) } else { best });
+    least.1
 }
 
 #[cfg(test)]

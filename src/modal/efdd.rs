@@ -48,8 +48,9 @@ pub fn bells(
     let lines = spectra.lines;
     let rows: Vec<DVector<C64>> = (0..peaks.len()).map(|i| row(peaks, i, filter)).collect();
     let powers = spectra.every(|matrices, line| {
-        let g = matrices.at(line).matrix();
-        Ok(rows.iter().map(|w| through(w, &g)).collect::<Vec<f64>>())
+        let g = matrices.at(line);
+        // w as a column holds wᴴ.
+        Ok(rows.iter().map(|w| g.quadratic_form(w)).collect::<Vec<f64>>())
     })?;
     let bells = (0..peaks.len())
         .into_par_iter()
@@ -72,12 +73,6 @@ pub fn bells(
         })
         .collect();
     Ok(bells)
-}
-
-/// w G wᴴ.
-fn through(w: &DVector<C64>, g: &DMatrix<C64>) -> f64 {
-    // w as a column holds wᴴ.
-    w.dotc(&(g * w)).re
 }
 
 /// wᴴ of peak `i` as a column.

@@ -9,7 +9,7 @@ use super::indicators::{mac, mpc, mpd, scaled_to_largest};
 use super::quantities::Common;
 use super::spectrum::Spectra;
 use crate::compute::SpectralMatrices;
-use nalgebra::{Complex, DMatrix, DVector};
+use nalgebra::{Complex, DVector};
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 
@@ -74,7 +74,7 @@ impl Peak {
 pub fn peaks(spectra: &Spectra<'_>, setting: &PeakSetting) -> Result<Vec<Peak>, ModalError> {
     let scaled = UnitVariance::new(spectra)?;
     let log = spectra.every(|matrices, line| {
-        let (values, _) = oma_linalg::leading_hermitian(&scaled.matrix(matrices, line), 1)?;
+        let (values, _) = matrices.at(line).leading(1, Some(&scaled.0))?;
         Ok(values[0].max(f64::MIN_POSITIVE).ln())
     })?;
     let averages = independent_averages(spectra.segments, setting.overlap);
@@ -123,13 +123,9 @@ impl UnitVariance {
         Ok(UnitVariance(spectra.autospectra()?.iter().map(power).map(scale).collect()))
     }
 
-    fn matrix(&self, matrices: &SpectralMatrices, line: usize) -> DMatrix<C64> {
-        matrices.at(line).scaled(&self.0)
-    }
-
     /// Whether the leading vectors of the neighbouring lines hold the one of this line.
     fn is_coherent(&self, matrices: &SpectralMatrices, line: usize) -> Result<bool, ModalError> {
-        let leading = |line: usize, count: usize| oma_linalg::leading_hermitian(&self.matrix(matrices, line), count);
+        let leading = |line: usize, count: usize| matrices.at(line).leading(count, Some(&self.0));
         let (_, own) = leading(line, 1)?;
         let few = own.nrows() < FEW_CHANNELS;
         let least = if few { COHERENCE_FEW_CHANNELS } else { COHERENCE };

@@ -1,7 +1,7 @@
 //! Welch spectra of a record and their singular values, in as much memory as there may be.
 
 use super::ModalError;
-use crate::compute::{Backend, SpectralMatrices, WelchPlan};
+use crate::compute::{Backend, SpectralMatrices, WelchPlan, cost};
 use crate::model::control::Control;
 use crate::model::record::{Record, RecordInfo};
 use nalgebra::DMatrix;
@@ -13,7 +13,8 @@ const SEGMENTS: u64 = 40;
 const SHORTEST_SEGMENT: usize = 256;
 const LONGEST_SEGMENT: usize = 16384;
 
-/// Bytes that each entry of a spectral matrix takes: half a complex f64, and as much of the sums behind it.
+/// Bytes that each entry of a spectral matrix takes, half a complex f64 and as much of the sums behind it, or each transform
+/// that is kept.
 const BYTES: usize = 16;
 
 /// Segment length where none is given: the power of two that leaves at least 40 half-overlapped segments,
@@ -62,15 +63,18 @@ impl<'a> Spectra<'a> {
         let info = record.info();
         let channels = info.channels.len();
         let hop = (segment_length - (segment_length as f64 * overlap) as usize).max(1);
+        let of_stretch = |samples: u64| (samples + hop as u64).saturating_sub(segment_length as u64) / hop as u64;
+        let segments = info.segments.iter().map(|stretch| of_stretch(stretch.samples)).sum::<u64>() as usize;
         let plan = WelchPlan::new(channels, info.sampling_rate_hz, segment_length, hop);
+        let plan = WelchPlan { segments: Some(segments), ..plan };
         let lines = plan.lines.len();
+        let columns = if cost::keeps_segments(segments, channels) { segments } else { channels };
         let width = control.parts_in_memory(
             || format!("spectral matrices of {channels} channels at {} lines", NEIGHBOURS.min(lines)),
-            &[channels, channels, BYTES],
+            &[channels, columns, BYTES],
             (NEIGHBOURS, lines),
             "choose fewer channels",
         )?;
-        let of_stretch = |samples: u64| (samples + hop as u64).saturating_sub(segment_length as u64) / hop as u64;
         let mut spectra = Spectra {
             record,
             backend,
@@ -79,7 +83,7 @@ impl<'a> Spectra<'a> {
             whole: None,
             line_hz: info.sampling_rate_hz / segment_length as f64,
             lines,
-            segments: info.segments.iter().map(|stretch| of_stretch(stretch.samples)).sum::<u64>() as usize,
+            segments,
             plan,
         };
         if width == lines {
@@ -135,7 +139,7 @@ impl<'a> Spectra<'a> {
     /// # Errors
     /// As [`Spectra::new`].
     pub fn autospectra(&self) -> Result<Vec<Vec<f64>>, ModalError> {
-        let by_line = self.every(|matrices, line| Ok(matrices.at(line).diagonal().collect::<Vec<f64>>()))?;
+        let by_line = self.every(|matrices, line| Ok(matrices.at(line).diagonal()))?;
         Ok((0..self.channels()).map(|i| by_line.iter().map(|powers| powers[i]).collect()).collect())
     }
 
@@ -161,7 +165,7 @@ impl<'a> Spectra<'a> {
     pub fn singular_values(&self, count: usize) -> Result<Vec<Vec<f64>>, ModalError> {
         let by_line = self.every(|matrices, line| {
             // Round-off may leave a zero eigenvalue of the positive semidefinite matrix slightly negative.
-            let (values, _) = oma_linalg::leading_hermitian(&matrices.at(line).matrix(), count)?;
+            let (values, _) = matrices.at(line).leading(count, None)?;
             Ok(values.into_iter().map(|s| s.max(0.0)).collect::<Vec<f64>>())
         })?;
         Ok((0..count.min(self.channels())).map(|j| by_line.iter().map(|values| values[j]).collect()).collect())

@@ -1,9 +1,10 @@
-//! Spectra of which only some lines, and correlations of which only some blocks, may be in memory at a time.
+//! Spectra of which only some lines, and correlations of which only some blocks, may be in memory at a time; and how
+//! spectra are kept.
 
 use crate::support::correlations::blocks;
 use nalgebra::DVector;
 use oma_worker::compute::cpu::Cpu;
-use oma_worker::compute::{Hermitian, LagBlock};
+use oma_worker::compute::{Backend, CrossSpectra, Hermitian, LagAccumulator, LagBlock, LagPlan, WelchPlan};
 use oma_worker::modal::automatic::{self, Decimate};
 use oma_worker::modal::correlations::Correlations;
 use oma_worker::modal::efdd::{self, ModalFilter};
@@ -59,7 +60,7 @@ fn any_lines_can_be_asked_for() {
     let [whole, passes] = [&free, &limited].map(|control| Spectra::new(&record, 64, 0.5, &Cpu, control).unwrap());
     let each = |spectra: &Spectra<'_>, lines: &[usize]| -> Vec<DVector<f64>> {
         let around = |line: usize| line.saturating_sub(1)..=(line + 1).min(32);
-        let power = |g: &Hermitian| DVector::from_iterator(g.size(), g.diagonal());
+        let power = |g: &Hermitian| DVector::from_vec(g.diagonal());
         spectra.each(lines, |matrices, line| Ok(around(line).map(|near| power(matrices.at(near))).sum())).unwrap()
     };
     for lines in [&[][..], &[0], &[32], &[0, 1, 2, 3, 4, 5, 6, 7, 8], &[3, 4, 9, 10, 11, 30, 32], &[0, 32]] {
@@ -70,7 +71,7 @@ fn any_lines_can_be_asked_for() {
 
 #[test]
 fn what_does_not_even_go_line_by_line_is_refused() {
-    let record = MemoryRecord::new(1.0, vec![vec![0.0; 100]; 150]);
+    let record = MemoryRecord::new(1.0, vec![vec![0.0; 3000]; 150]);
     let error = Spectra::new(&record, 64, 0.5, &Cpu, &limited()).err().unwrap().to_string();
     let told =
         "spectral matrices of 150 channels at 3 lines need 2 MiB, OMA_MEMORY_LIMIT_MIB is 1: choose fewer channels";
@@ -131,4 +132,55 @@ fn subspaces_whose_blocks_are_made_again_have_the_same_modes_and_deviations() {
     let whole = found(&Control::none());
     assert!(whole.0.len() == 8 && whole.0.iter().all(|mode| mode.frequency_std_hz.is_some()));
     assert_eq!(whole, found(&Control::none().with_memory_limit(Some(3))));
+}
+
+/// A backend that is not told how many segments there will be.
+struct Untold;
+
+impl Backend for Untold {
+    fn name(&self) -> &'static str {
+        Cpu.name()
+    }
+
+    fn cross_spectra(&self, plan: &WelchPlan) -> Box<dyn CrossSpectra> {
+        Cpu.cross_spectra(&WelchPlan { segments: None, ..plan.clone() })
+    }
+
+    fn lag_products(&self, plan: &LagPlan) -> Box<dyn LagAccumulator> {
+        Cpu.lag_products(plan)
+    }
+}
+
+/// Forty channels and eighteen segments, which are kept as they are; no more singular values than that are above zero.
+#[test]
+fn a_large_structure_in_few_segments_has_the_peaks_of_its_sums() {
+    const CHANNELS: usize = 40;
+    const LENGTH: usize = 1024;
+    let chain = ShearChain { dofs: CHANNELS, top_frequency_hz: 20.0, damping: Damping::Uniform(0.01) };
+    let dofs = (0..CHANNELS).collect();
+    let measurement = Measurement { dofs, sampling_rate_hz: 100.0, samples: 10_000, noise: 0.05, seed: 5 };
+    let (record, control) = (MemoryRecord::new(100.0, chain.record(&measurement)), Control::none());
+    let on = |backend| Spectra::new(&record, LENGTH, 0.5, backend, &control).unwrap();
+    let (kept, summed) = (on(&Cpu), on(&Untold));
+    assert_eq!(kept.segments, 18);
+    let values = [&kept, &summed].map(|spectra| spectra.singular_values(20).unwrap());
+    let largest = values[1][0].iter().copied().fold(0.0, f64::max);
+    for (line, j) in (0..kept.lines).flat_map(|line| (0..20).map(move |j| (line, j))) {
+        // Both are eigenvalues of products of the same transforms, to round-off of the largest.
+        assert!((values[0][j][line] - values[1][j][line]).abs() <= 1e-12 * largest, "line {line}, value {j}");
+    }
+    assert!(values[0][18].iter().chain(&values[0][19]).all(|value| *value == 0.0));
+    let setting = fdd::PeakSetting { band_hz: (0.0, 20.0), overlap: 0.5, prominence: fdd::PROMINENCE };
+    let [a, b] = [&kept, &summed].map(|spectra| fdd::peaks(spectra, &setting).unwrap());
+    assert!(!a.is_empty() && a.len() == b.len());
+    for (a, b) in a.iter().zip(&b) {
+        assert!(a.line == b.line && (a.frequency_hz - b.frequency_hz).abs() <= 1e-9 * b.frequency_hz);
+        assert!((&a.shape - &b.shape).norm() <= 1e-6, "{}", a.frequency_hz);
+    }
+    for filter in [ModalFilter::Inverse, ModalFilter::Shape] {
+        let [a, b] = [(&kept, &a), (&summed, &b)].map(|(s, p)| efdd::bells(s, p, filter, LENGTH, 13.5).unwrap());
+        for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+            assert!((a.damping_ratio - b.damping_ratio).abs() <= 1e-6 * b.damping_ratio);
+        }
+    }
 }

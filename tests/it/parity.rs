@@ -164,19 +164,22 @@ fn a_length_without_a_kernel_goes_to_the_cpu_and_says_so() {
 /// The comparator itself: what it lets pass, and what it must not.
 #[test]
 fn the_comparator_refuses_errors_nan_other_shapes_and_itself() {
-    let matrix = || Hermitian::new(2, vec![Complex::new(1.0, 0.0); 3]);
-    let spectra = || SpectralMatrices { line_hz: 1.0, segments: 3, first_line: 0, matrices: vec![matrix(); 4] };
+    let one = Complex::new(1.0, 0.0);
+    let matrix = |own: f64, beside: Complex<f64>| Hermitian::of_triangle(2, vec![Complex::from(own), beside, one]);
+    let matrices = || vec![matrix(1.0, one); 4];
+    let spectra = || SpectralMatrices { line_hz: 1.0, segments: 3, first_line: 0, matrices: matrices() };
+    let off = |by: f64| one + Complex::new(0.0, by * gpu::TOLERANCE);
     let compare = |change: &dyn Fn(&mut SpectralMatrices)| {
         let mut value = spectra();
         change(&mut value);
         compare_spectra(&[Stamped { backend: "gpu", value }, gpu::on_cpu(spectra())])
     };
     assert_eq!(compare(&|_| ()), Ok(0.0));
-    assert!(compare(&|s| s.matrices[2].triangle_mut()[1].re += 0.5 * gpu::TOLERANCE).is_ok());
-    assert!(compare(&|s| s.matrices[2].triangle_mut()[1].im += 4.0 * gpu::TOLERANCE).is_err());
-    assert!(compare(&|s| s.matrices[3].triangle_mut()[0].re = f64::NAN).is_err());
+    assert!(compare(&|s| s.matrices[2] = matrix(1.0, one + 0.5 * gpu::TOLERANCE)).is_ok());
+    assert!(compare(&|s| s.matrices[2] = matrix(1.0, off(4.0))).is_err());
+    assert!(compare(&|s| s.matrices[3] = matrix(f64::NAN, one)).is_err());
     assert!(compare(&|s| drop(s.matrices.pop())).is_err());
-    assert!(compare(&|s| s.matrices[0] = Hermitian::new(1, vec![Complex::default()])).is_err());
+    assert!(compare(&|s| s.matrices[0] = Hermitian::of_triangle(1, vec![one])).is_err());
     assert!(compare(&|s| s.segments = 4).is_err());
     assert!(compare_spectra(&[gpu::on_cpu(spectra()), gpu::on_cpu(spectra())]).is_err());
 }

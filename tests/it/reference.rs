@@ -177,6 +177,31 @@ fn cross_spectra_equal_the_definition_for_any_block_size() {
     }
 }
 
+/// Four segments of nine channels are kept as they are, where it is known that there will be no more.
+#[test]
+fn few_segments_make_the_same_matrices_whether_summed_or_kept() {
+    let y = noise(9, 160, 6);
+    let record = MemoryRecord::new(50.0, y.clone());
+    for lines in [0..33, 5..6, 30..33] {
+        let known = |segments| WelchPlan { lines: lines.clone(), segments, ..WelchPlan::new(9, 50.0, 64, 32) };
+        let [summed, kept] = [None, Some(4)].map(|segments| {
+            let mut sums = Cpu.cross_spectra(&known(segments));
+            blocks_of(&record, 31).iter().for_each(|block| sums.push(block));
+            sums.finish().unwrap()
+        });
+        assert_eq!((summed.segments, kept.segments, kept.first_line), (4, 4, lines.start));
+        assert_ne!(summed.matrices, kept.matrices, "one is kept as triangle, the other as factor");
+        let scale = summed.matrices.iter().map(|g| g.matrix().norm()).fold(0.0, f64::max);
+        for line in lines.clone() {
+            let expected = naive::welch_line(&y, 50.0, 64, 32, line);
+            for spectra in [&summed, &kept] {
+                let error = (spectra.at(line).matrix() - &expected).norm() / scale;
+                assert!(error <= sum_tolerance(160), "line {line}: {error:e}");
+            }
+        }
+    }
+}
+
 /// H, its singular values and every well separated pole as pyOMA2 1.4.3 has them, at all listed orders: `cov`, and
 /// `dat` where it is listed.
 fn parity(name: &str, record: &dyn Record) {

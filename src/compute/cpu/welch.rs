@@ -1,7 +1,7 @@
 //! Welch segments: window, transform, cross products.
 
-use super::super::accumulate::{Batch, PairSums, Pairs};
-use super::super::{ComputeError, CrossSpectra, SpectralMatrices, WelchPlan, hann};
+use super::super::accumulate::{Batch, PairSums, Pairs, Snapshots};
+use super::super::{ComputeError, CrossSpectra, SpectralMatrices, WelchPlan, cost, hann};
 use crate::model::record::Block;
 use rayon::prelude::*;
 use realfft::{RealFftPlanner, RealToComplex};
@@ -16,14 +16,24 @@ pub(super) struct Welch {
     /// Samples not yet transformed, one vector a channel.
     pending: Vec<Vec<f32>>,
     batch: Batch,
-    sums: PairSums,
+    sums: Sums,
     longest: u64,
     count: usize,
+}
+
+/// Sums of products of transforms, or so few transforms that they are kept.
+enum Sums {
+    Products(PairSums),
+    Transforms(Snapshots),
 }
 
 impl Welch {
     pub(super) fn new(plan: &WelchPlan) -> Welch {
         let n = plan.segment_length;
+        let sums = match plan.segments.filter(|&segments| cost::keeps_segments(segments, plan.channels)) {
+            Some(segments) => Sums::Transforms(Snapshots::new(plan.lines.clone(), plan.channels, segments)),
+            None => Sums::Products(PairSums::new(plan.lines.clone(), Pairs::Lower(plan.channels))),
+        };
         Welch {
             plan: plan.clone(),
             window: hann(n),
@@ -31,7 +41,7 @@ impl Welch {
             segment: 0,
             pending: vec![Vec::new(); plan.channels],
             batch: Batch::new(n / 2 + 1),
-            sums: PairSums::new(plan.lines.clone(), Pairs::Lower(plan.channels)),
+            sums,
             longest: 0,
             count: 0,
         }
@@ -53,7 +63,10 @@ impl Welch {
                     fft.process_with_scratch(input, spectrum, scratch).expect("all buffers have the plan's length");
                 }
             });
-            self.sums.add(&self.batch, &self.batch);
+            match &mut self.sums {
+                Sums::Products(sums) => sums.add(&self.batch, &self.batch),
+                Sums::Transforms(kept) => kept.add(&self.batch),
+            }
         }
         self.count += complete;
         self.pending.iter_mut().for_each(|channel| drop(channel.drain(..(complete * hop).min(available))));
@@ -100,7 +113,11 @@ impl CrossSpectra for Welch {
         let scale = 1.0 / (self.plan.sampling_rate_hz * power * self.count as f64);
         let one_sided = |line: usize| if line == 0 || 2 * line == n { 1.0 } else { 2.0 };
         drop(self.batch);
-        let matrices = self.sums.into_matrices(|line| scale * one_sided(line));
+        let scale = |line: usize| scale * one_sided(line);
+        let matrices = match self.sums {
+            Sums::Products(sums) => sums.into_matrices(scale),
+            Sums::Transforms(kept) => kept.into_matrices(scale),
+        };
         let (line_hz, first_line) = (self.plan.sampling_rate_hz / n as f64, self.plan.lines.start);
         Ok(SpectralMatrices { line_hz, segments: self.count, first_line, matrices })
     }
