@@ -4,7 +4,10 @@
 //! The records are streams: ten simulated minutes, again and again, so that the record itself takes no room.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that cannot go on ends, and is read")]
 
-use nalgebra::DMatrix;
+#[path = "support/machine.rs"]
+mod machine;
+
+use machine::Machine;
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::modal::spectrum::Spectra;
 use oma_worker::modal::{ModalError, automatic, fdd};
@@ -12,7 +15,6 @@ use oma_worker::model::control::Control;
 use oma_worker::model::parameters::{SsiParameters, Weighting};
 use oma_worker::model::record::{Block, BlockSource, MemoryRecord, ReadError, Record, RecordInfo, Segment};
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
-use rayon::prelude::*;
 use std::f64::consts::PI;
 use std::time::Instant;
 
@@ -24,7 +26,7 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ssi", minutes] => ssi(minutes.parse().unwrap()),
         ["fdd", minutes] => fdd(minutes.parse().unwrap()),
-        ["machine"] => machine(),
+        ["machine"] => println!("machine: {}", Machine::measure()),
         _ => {
             let rows = ["machine", "ssi 10", "ssi 60", "ssi 600", "ssi 10", "ssi 60", "ssi 600", "fdd 10", "fdd 1440"];
             for row in rows {
@@ -144,35 +146,6 @@ fn fdd(minutes: usize) {
         (products + transforms) / sums / 1e9,
         bytes / 1e9,
         bytes / sums / 1e9
-    );
-}
-
-/// What all cores do at best: multiply-adds as matrix products, bytes as a sum over memory.
-fn machine() {
-    const SIZE: usize = 768;
-    let a = DMatrix::from_fn(SIZE, SIZE, |i, j| ((i * j) as f64).sin());
-    let threads = rayon::current_num_threads();
-    let best = |work: &(dyn Fn() + Sync)| {
-        let once = || {
-            let start = Instant::now();
-            (0..threads).into_par_iter().for_each(|_| work());
-            start.elapsed().as_secs_f64()
-        };
-        (0..5).map(|_| once()).fold(f64::INFINITY, f64::min)
-    };
-    let flops = best(&|| drop(std::hint::black_box(oma_linalg::multiply(&a, &a))));
-    let numbers = vec![1.0_f64; 1 << 25];
-    let bytes = best(&|| {
-        let lanes = numbers.chunks_exact(8).fold([0.0; 8], |mut sum, numbers| {
-            sum.iter_mut().zip(numbers).for_each(|(sum, x)| *sum += x);
-            sum
-        });
-        std::hint::black_box(lanes);
-    });
-    println!(
-        "machine: {threads} threads, {:.1} GFLOP/s in matrix products, {:.1} GB/s read",
-        threads as f64 * 2.0 * (SIZE as f64).powi(3) / flops / 1e9,
-        threads as f64 * 8.0 * numbers.len() as f64 / bytes / 1e9
     );
 }
 

@@ -13,7 +13,7 @@ const TILE: usize = 8;
 
 /// Bytes that the transforms of a batch take: where many stretches are summed at once, sums are loaded seldom, and from some
 /// thirty stretches on that no longer shows.
-const BATCH_BYTES: usize = 32 << 20;
+const BATCH_BYTES: usize = 16 << 20;
 
 /// Channels per side of a block: four products in re and im, eight accumulators, leave half of sixteen vector registers
 /// for what is loaded.
