@@ -44,17 +44,23 @@ struct BlockDerivative {
     d_c: DMatrix<f64>,
 }
 
+/// How one block of the record moves the observability and the output matrix, over √(n_b (n_b − 1)).
+#[derive(Debug, Clone)]
+pub struct Direction {
+    /// dO, block_rows·channels × highest order.
+    pub d_o: DMatrix<f64>,
+    /// dC.
+    pub d_c: DMatrix<f64>,
+}
+
 /// Derivatives in the direction of every block of the record.
 pub struct Derivatives<'a> {
-    subspace: &'a Subspace,
-    svd: &'a Svd,
     observability: &'a Observability,
-    blocks: &'a [LagBlock],
     sampling_rate_hz: f64,
-    /// H times the weighted right singular vectors.
-    product: HankelProduct,
-    /// Correlations of the record as the mean of its blocks.
-    mean: Vec<DMatrix<f64>>,
+    /// How many blocks there are …
+    count: usize,
+    /// … and what each of them does.
+    direction: Box<dyn Fn(usize) -> Direction + Sync + 'a>,
     /// The derivatives of all blocks, where they are small and were asked for before.
     kept: OnceLock<Vec<BlockDerivative>>,
 }
@@ -81,8 +87,23 @@ impl<'a> Derivatives<'a> {
         sampling_rate_hz: f64,
     ) -> Derivatives<'a> {
         let product = HankelProduct::new(&subspace.weights.apply_right(&svd.v), subspace.block_rows);
-        let mean = hankel::mean_correlations(blocks);
-        Derivatives { subspace, svd, observability, blocks, sampling_rate_hz, product, mean, kept: OnceLock::new() }
+        let deviations = Deviations::new(blocks);
+        let direction = move |block: usize| {
+            let e = subspace.weights.apply_left(product.of(&deviations.of(block)));
+            let d_o = subspace.weights.remove_left(d_observability(svd, e, observability.o.ncols()));
+            Direction { d_c: d_o.rows(0, observability.channels).into_owned(), d_o }
+        };
+        Derivatives::along(observability, blocks.len(), direction, sampling_rate_hz)
+    }
+
+    /// Derivatives in the directions that `count` independent blocks move O and C in.
+    pub fn along(
+        observability: &'a Observability,
+        count: usize,
+        direction: impl Fn(usize) -> Direction + Sync + 'a,
+        sampling_rate_hz: f64,
+    ) -> Derivatives<'a> {
+        Derivatives { observability, sampling_rate_hz, count, direction: Box::new(direction), kept: OnceLock::new() }
     }
 
     /// Carries the scatter of the blocks to O, a handful of blocks after the other.
@@ -94,21 +115,16 @@ impl<'a> Derivatives<'a> {
         if let Some(kept) = self.kept.get() {
             return kept.chunks(HANDFUL).try_for_each(each);
         }
-        let count = self.blocks.len() as f64;
-        let scale = 1.0 / (count * (count - 1.0)).sqrt();
-        let derivative = |block: &LagBlock| -> Result<BlockDerivative, ModalError> {
+        let derivative = |block: usize| -> Result<BlockDerivative, ModalError> {
             control.checkpoint()?;
-            let deviation: Vec<_> =
-                hankel::correlations(block).iter().zip(&self.mean).map(|(r, mean)| (r - mean) * scale).collect();
-            let e = self.subspace.weights.apply_left(self.product.of(&deviation));
-            let d_o = d_observability(self.svd, e, self.observability.o.ncols());
-            Ok(BlockDerivative::new(self.observability, &self.subspace.weights.remove_left(d_o)))
+            Ok(BlockDerivative::new(self.observability, (self.direction)(block)))
         };
-        let order = self.observability.o.ncols();
-        let size = self.blocks.len() * order * (4 * order + self.observability.channels) * size_of::<f64>();
+        let (order, rows) = (self.observability.o.ncols(), self.observability.c.nrows());
+        let size = self.count * order * (4 * order + rows) * size_of::<f64>();
         let mut kept = Vec::new();
-        for handful in self.blocks.chunks(HANDFUL) {
-            let derivatives = handful.par_iter().map(derivative).collect::<Result<Vec<_>, _>>()?;
+        for first in (0..self.count).step_by(HANDFUL) {
+            let handful = first..(first + HANDFUL).min(self.count);
+            let derivatives = handful.into_par_iter().map(derivative).collect::<Result<Vec<_>, _>>()?;
             each(&derivatives)?;
             if size <= MOST_KEPT {
                 kept.extend(derivatives);
@@ -181,7 +197,7 @@ impl<'a> Derivatives<'a> {
                     let Some(left) = LeftFactors::new(order, self.observability) else { return Ok(()) };
                     let chosen: Vec<&Pole> = wanted.iter().map(|(p, _)| &order.poles[*p]).collect();
                     let right = real_columns(order, &chosen);
-                    let c = self.observability.output(order.order).into_owned();
+                    let c = self.observability.output(order.order);
                     let raw = multiply(&c, &right);
                     for block in blocks {
                         control.checkpoint()?;
@@ -194,6 +210,10 @@ impl<'a> Derivatives<'a> {
                             let (f, xi) = frequency_and_damping(pole, d_mu, self.sampling_rate_hz);
                             let (raw, d_raw) = (complex_column(&raw, p), complex_column(&d_raw, p));
                             let d_lambda = d_lambda(pole, d_mu, self.sampling_rate_hz);
+                            let (raw, d_raw) = match &self.observability.rescaling {
+                                Some(rescaling) => (rescaling.join(&raw), rescaling.derivative(&raw, &d_raw)),
+                                None => (raw, d_raw),
+                            };
                             let common = &self.observability.common;
                             let d_raw = common.derivative(&raw, d_raw, pole.lambda, d_lambda);
                             let shape = d_shape(&common.bring(raw, pole.lambda), &d_raw);
@@ -206,6 +226,26 @@ impl<'a> Derivatives<'a> {
         })?;
         let mut sums: Vec<_> = by_order.into_iter().map(Vec::into_iter).collect();
         Ok(poles.iter().filter_map(|&(o, _)| sums[o].next()).map(|(_, sum)| sum).collect())
+    }
+}
+
+/// The deviations of a record's blocks from their mean.
+pub(super) struct Deviations<'a> {
+    blocks: &'a [LagBlock],
+    mean: Vec<DMatrix<f64>>,
+}
+
+impl<'a> Deviations<'a> {
+    pub(super) fn new(blocks: &'a [LagBlock]) -> Deviations<'a> {
+        Deviations { blocks, mean: hankel::mean_correlations(blocks) }
+    }
+
+    /// (R_m of the block − its mean) / √(n_b (n_b − 1)).
+    pub(super) fn of(&self, block: usize) -> Vec<DMatrix<f64>> {
+        let count = self.blocks.len() as f64;
+        let scale = 1.0 / (count * (count - 1.0)).sqrt();
+        let own = hankel::correlations(&self.blocks[block]);
+        own.iter().zip(&self.mean).map(|(r, mean)| (r - mean) * scale).collect()
     }
 }
 
@@ -258,7 +298,7 @@ fn pair(columns: &DMatrix<f64>, p: usize, j: usize) -> (C64, C64) {
 /// dO from E = D V, with u, σ, v the triplets and M = Uᵀ E:
 /// dσ_j = M_jj; du_j = Σ_{i≠j} u_i (σ_j M_ij + σ_i M_ji)/(σ_j² − σ_i²) + (E_j − U M_j)/σ_j;
 /// dO_j = u_j dσ_j/(2√σ_j) + √σ_j du_j.
-fn d_observability(svd: &Svd, e: DMatrix<f64>, order: usize) -> DMatrix<f64> {
+pub(super) fn d_observability(svd: &Svd, e: DMatrix<f64>, order: usize) -> DMatrix<f64> {
     let s = &svd.s;
     let m = multiply_transposed(&svd.u, &e);
     let coefficients = DMatrix::from_fn(s.len(), order, |i, j| {
@@ -280,7 +320,7 @@ fn d_observability(svd: &Svd, e: DMatrix<f64>, order: usize) -> DMatrix<f64> {
 }
 
 impl BlockDerivative {
-    fn new(observability: &Observability, d_o: &DMatrix<f64>) -> BlockDerivative {
+    fn new(observability: &Observability, Direction { d_o, d_c }: Direction) -> BlockDerivative {
         let l = observability.channels;
         let rows = observability.o.nrows() - l;
         let (d_up, d_dn) = (d_o.rows(0, rows).into_owned(), d_o.rows(l, rows).into_owned());
@@ -290,7 +330,7 @@ impl BlockDerivative {
             b_up: multiply_transposed(&observability.q, &d_up),
             e_dn: multiply_transposed(&d_up, &dn),
             e_up: multiply_transposed(&d_up, &up),
-            d_c: d_o.rows(0, l).into_owned(),
+            d_c,
         }
     }
 }

@@ -4,13 +4,13 @@ use crate::modal::ModalError;
 use crate::modal::poles::{Observability, Order, Pole};
 use crate::modal::selection::{self, Selected, Setting};
 use crate::modal::shapes::{JudgedShape, ShapeScatter};
-use crate::modal::ssi::Subspace;
 use crate::modal::uncertainty::Derivatives;
 use crate::modal::{quantities, validation};
 use crate::model::channel::Channel;
 use crate::model::control::Control;
 use crate::model::modes::{Mode, Shape};
 use nalgebra::{Complex, DMatrix};
+use std::ops::Range;
 
 type C64 = Complex<f64>;
 
@@ -30,8 +30,18 @@ pub(super) fn judge_members(
 
 /// What a mode is described with.
 pub(super) struct ModeContext<'a> {
-    pub(super) subspace: &'a Subspace,
+    pub(super) block_rows: usize,
     pub(super) observability: &'a Observability,
+    /// One entry a record.
+    pub(super) parts: Vec<Part<'a>>,
+}
+
+/// What one record measured.
+pub(super) struct Part<'a> {
+    /// Places of its channels in a shape.
+    pub(super) places: Vec<usize>,
+    /// Columns of G that its correlations have.
+    pub(super) inputs: Range<usize>,
     /// Correlations of the whole record.
     pub(super) measured: &'a [DMatrix<f64>],
 }
@@ -61,27 +71,28 @@ impl ModeContext<'_> {
     /// pairs: ρ = ⟨R, R_j⟩ / √(⟨R, R⟩⟨R_j, R_j⟩) over lags 1 to 2·block_rows − 1 (algorithms §3.6).
     fn contribution(&self, order: &Order, pole: &Pole) -> Option<f64> {
         let g = pole.g.as_ref()?;
-        let (l, r) = self.measured[0].shape();
-        let n = order.order;
-        let c = self.observability.output(n).map(|x| C64::new(x, 0.0));
-        let residue = c * order.right_vector(pole) * g.transpose();
-        let mut sum = 0.0;
-        for i in 0..l {
-            for j in 0..r {
-                let mut power = C64::new(1.0, 0.0);
-                let (mut both, mut data, mut own) = (0.0, 0.0, 0.0);
-                for m in 1..2 * self.subspace.block_rows {
-                    let synthetic = 2.0 * (residue[(i, j)] * power).re;
-                    power *= pole.mu;
-                    let value = self.measured[m][(i, j)];
-                    both += value * synthetic;
-                    data += value * value;
-                    own += synthetic * synthetic;
+        let c = self.observability.output(order.order).map(|x| C64::new(x, 0.0));
+        let residue = self.observability.as_one(c * order.right_vector(pole)) * g.transpose();
+        let (mut sum, mut pairs) = (0.0, 0);
+        for part in &self.parts {
+            for (i, place) in part.places.iter().enumerate() {
+                for (j, input) in part.inputs.clone().enumerate() {
+                    let mut power = C64::new(1.0, 0.0);
+                    let (mut both, mut data, mut own) = (0.0, 0.0, 0.0);
+                    for m in 1..2 * self.block_rows {
+                        let synthetic = 2.0 * (residue[(*place, input)] * power).re;
+                        power *= pole.mu;
+                        let value = part.measured[m][(i, j)];
+                        both += value * synthetic;
+                        data += value * value;
+                        own += synthetic * synthetic;
+                    }
+                    sum += if data * own > 0.0 { both / (data * own).sqrt() } else { 0.0 };
+                    pairs += 1;
                 }
-                sum += if data * own > 0.0 { both / (data * own).sqrt() } else { 0.0 };
             }
         }
-        Some(sum / (l * r) as f64)
+        Some(sum / f64::from(pairs))
     }
 }
 
