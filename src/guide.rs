@@ -152,8 +152,13 @@
 //! # More places than sensors
 //!
 //! Some sensors stay, the references, and the others rove from setup to setup. Every mode must move at the references: put
-//! them where no wanted mode has a node, and take two at least, better three. Analyse each setup by itself and join the
-//! results ([`merging`](crate::modal::merging), `oma-worker merge`). A mode that only one setup has is told, not guessed.
+//! them where no wanted mode has a node, and take two at least, better three. There are two ways to one result:
+//!
+//! * **Records first** ([`setups`](crate::modal::setups), `oma-worker analyze --setups preger`): the correlations of all setups
+//!   are one model. A mode that is weak in some setup is found with the others, and each mode has one frequency and one damping.
+//! * **Results first** ([`merging`](crate::modal::merging), `oma-worker merge`): each setup is analysed by itself, by any method,
+//!   and the modes are joined. The way to go where frequencies moved between the setups, with the temperature or the traffic: one
+//!   model would blur them. A mode that only one setup has is told, not guessed.
 //!
 //! # Further
 //!

@@ -1,12 +1,13 @@
 //! From blocks of samples to modes: pure, synchronous mathematics over a [`Backend`](crate::compute::Backend).
 //!
 //! [`spectrum`] → [`fdd`] → [`efdd`] with [`bell`] are the frequency domain, and [`plscf`] with its own normal equations;
-//! [`correlations`] → [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] → [`poles`] → [`uncertainty`] and [`shapes`] → [`selection`] →
+//! [`correlations`] → [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] (→ [`setups`]) → [`poles`] → [`uncertainty`] and
+//! [`shapes`] → [`selection`] →
 //! [`stabilization`] → [`automatic`] the subspace method; [`indicators`] and [`clustering`] serve both.
 //! [`quantities`] brings the shapes of mixed channels to one quantity.
 //! [`harmonics`] and [`kurtosis`] tell machines from modes, [`confidence`] says how sure a mode is,
 //! [`matching`] brings the modes of two results together: [`tracking`] says which mode of earlier ones each mode is,
-//! [`merging`] joins the results of several setups.
+//! [`merging`] joins the results of several setups; [`setups`] their correlations, before [`poles`].
 
 pub mod indicators;
 
@@ -56,6 +57,8 @@ pub mod tracking;
 
 pub mod merging;
 
+pub mod setups;
+
 pub mod validation;
 
 pub mod quantities;
@@ -88,6 +91,20 @@ pub enum ModalError {
     /// A decomposition did not converge.
     #[error(transparent)]
     NoConvergence(#[from] oma_linalg::NoConvergence),
+}
+
+impl ModalError {
+    /// The same with the setup that it is about, counted from 1.
+    fn of_setup(self, number: usize) -> ModalError {
+        match self {
+            ModalError::Setting(message) => ModalError::Setting(format!("setup {number}: {message}")),
+            ModalError::Data(message) => ModalError::Data(format!("setup {number}: {message}")),
+            ModalError::Compute(error @ ComputeError::TooShort { .. }) => {
+                ModalError::Data(format!("setup {number}: {error}"))
+            }
+            error => error,
+        }
+    }
 }
 
 /// Hands every block of a record to `take`, under the control's token, and tells it how far `stage` is.

@@ -2,9 +2,12 @@
 
 mod methods;
 mod plscf;
+mod setups;
 mod signals;
 mod summary;
 mod view;
+
+pub use self::setups::run_setups;
 
 use crate::compute::ComputeError;
 use crate::compute::select::Backends;
@@ -104,6 +107,16 @@ impl PipelineError {
     fn permanent(code: &'static str, message: impl Into<String>) -> PipelineError {
         PipelineError::Permanent { code, message: message.into() }
     }
+
+    /// The same with the setup that it is about, counted from 1.
+    fn of_setup(self, number: usize) -> PipelineError {
+        match self {
+            PipelineError::Permanent { code, message } => {
+                PipelineError::Permanent { code, message: format!("setup {number}: {message}") }
+            }
+            error => error,
+        }
+    }
 }
 
 impl From<PrepareError> for PipelineError {
@@ -176,7 +189,8 @@ pub fn run(
                 let references = live.references(request.reference_channels.as_deref())?;
                 methods::ssi(&mut result, &request.parameters.ssi, &live, references.as_deref(), backend, control)?;
             }
-            methods::judge(&mut result, &live, control)?;
+            let places = (0..live.info().channels.len()).collect();
+            methods::judge(&mut result, &[(&live, places)], control)?;
             result.provenance.seconds.insert(result.method.clone(), start.elapsed().as_secs_f64());
         }
     }

@@ -6,6 +6,7 @@ use super::report::read;
 use crate::config::BackendArgs;
 use crate::modal::tracking;
 use crate::model::control::Control;
+use crate::model::merging::Strategy;
 use crate::model::parameters::Parameters;
 use crate::model::record::RawFile;
 use crate::model::result::AnalysisResult;
@@ -33,9 +34,14 @@ Examples:
   oma-worker analyze record.csv --method fdd --fs 200 --set decimation_factor=4
   oma-worker analyze june.csv --method ssi-cov --previous may.json --output june.json
       which mode of May each mode of June is, and how it moved
+  oma-worker analyze --setups preger north.csv mid.csv south1.csv,south2.csv --method ssi-cov
+      the modes of a bridge that was measured in three setups; the third has two files
 
 Files: text with one column a channel and perhaps one of time, Parquet, UFF 58, NPY with samples in
 rows. Several files are the pieces of one record.
+
+Setups share channels by name, the references; the others rove. Excitation and length may differ from
+setup to setup, the sampling rate may not. Results of setups by other methods are joined by `merge`.
 
 Parameters, for --set, or for --parameters as a JSON object of the same names:
   preprocessing  sampling_rate_hz, estimate_clock_offsets, max_gap_samples, detrend (none, constant,
@@ -52,7 +58,7 @@ Each has a default or a rule that fits the record; the result tells what was use
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Analyze {
-    /// Raw files; several are the pieces of one record
+    /// Raw files; several are the pieces of one record, or with --setups one setup each
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// How to identify the modes
@@ -73,6 +79,9 @@ pub(super) struct Analyze {
     /// Reference channels of the correlations; by rule all, of more than 20 the 20 that carry most
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     reference_channels: Option<Vec<String>>,
+    /// Each FILE is a setup of one structure (FILE,FILE: its pieces), and all are identified together
+    #[arg(long, value_enum, value_name = "STRATEGY", conflicts_with = "channels")]
+    setups: Option<Setups>,
     /// Earlier results of the structure, as `--output` wrote them: each mode tells which one of theirs it is, and how it
     /// moved
     #[arg(long, value_name = "RESULT.json")]
@@ -128,6 +137,23 @@ impl Method {
     }
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Setups {
+    /// The setups are brought to one excitation, then identified
+    Preger,
+    /// The poles come from the references of all setups, each part of a shape from its setup
+    Poger,
+}
+
+impl Setups {
+    fn strategy(self) -> Strategy {
+        match self {
+            Setups::Preger => Strategy::Preger,
+            Setups::Poger => Strategy::Poger,
+        }
+    }
+}
+
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
@@ -146,14 +172,12 @@ impl Analyze {
         let backends = super::backends(&self.backend.check()?)?;
         let parameters = self.read_parameters()?;
         let earlier = self.previous.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
-        let file =
-            |path: &PathBuf| RawFile { sampling_rate_hz: self.fs, ..RawFile::new(path.display().to_string(), path) };
         let request = Request {
             parameters,
             backends,
             selected_channels: self.channels.clone(),
             reference_channels: self.reference_channels.clone(),
-            ..Request::new(self.method.run_type(), self.files.iter().map(file).collect())
+            ..Request::new(self.method.run_type(), self.files.iter().map(|path| self.raw(path)).collect())
         };
         let work_dir = tempfile::tempdir().context("no temporary folder can be made")?;
         let token = CancellationToken::new();
@@ -170,13 +194,31 @@ impl Analyze {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The modes; where a page is wanted, what it shows of the channels too.
+    fn raw(&self, path: &Path) -> RawFile {
+        RawFile { sampling_rate_hz: self.fs, ..RawFile::new(path.display().to_string(), path) }
+    }
+
+    /// The files of one setup.
+    fn pieces(&self, setup: &Path) -> Vec<RawFile> {
+        match setup.to_str() {
+            // A name may have a comma of its own.
+            Some(list) if !setup.exists() => list.split(',').map(|piece| self.raw(Path::new(piece))).collect(),
+            _ => vec![self.raw(setup)],
+        }
+    }
+
+    /// The modes; where a page is wanted, what it shows of the channels of a record too.
     fn results(
         &self,
         request: Request,
         folder: &Path,
         control: &Control,
     ) -> Result<Vec<AnalysisResult>, PipelineError> {
+        if let Some(setups) = self.setups {
+            let of_setup = |setup: &PathBuf| Request { files: self.pieces(setup), ..request.clone() };
+            let requests: Vec<Request> = self.files.iter().map(of_setup).collect();
+            return Ok(vec![pipeline::run_setups(setups.strategy(), &requests, folder, control)?]);
+        }
         if self.output.report.is_none() {
             return Ok(vec![pipeline::run(&request, None, folder, control)?.result]);
         }

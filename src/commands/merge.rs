@@ -15,7 +15,8 @@ Examples:
 
 A result is what `analyze --output` writes and what the worker stores; all are by one method. A
 channel of the same name is the same place and direction in every setup: files without a header call
-theirs ch1, ch2, …, so give them one. A mode that some channel never shows is left out and told.";
+theirs ch1, ch2, …, so give them one. A mode that some channel never shows is left out and told.
+`analyze --setups` identifies the records of all setups together instead.";
 
 /// Join the results of setups that share reference channels
 #[derive(Debug, clap::Args)]

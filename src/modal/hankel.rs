@@ -122,6 +122,11 @@ pub struct Weights {
 const RIDGE: f64 = 1e-3;
 
 impl Weights {
+    /// W₁ = I and W₂ = I.
+    pub fn none() -> Weights {
+        Weights { future: None, past: None }
+    }
+
     /// Weights from correlations with all `references` (rows of R_m that the columns belong to).
     ///
     /// # Errors
@@ -151,7 +156,7 @@ impl Weights {
         // E[y(t+a) y(t+a')ᵀ] = R_{a−a'} = R_{a'−a}ᵀ
         let future = || factor(toeplitz(block_rows, |m| correlations[m].transpose()), "future outputs");
         Ok(match weighting {
-            Weighting::Pc => Weights { future: None, past: None },
+            Weighting::Pc => Weights::none(),
             Weighting::Upc => Weights { future: None, past: Some(past()?) },
             Weighting::Cva => Weights { future: Some(future()?), past: Some(past()?) },
         })

@@ -16,7 +16,7 @@ use super::confidence::{self, Evidence};
 use super::matching::{self, Shown};
 use super::{ModalError, indicators};
 use crate::model::geometry::{Geometry, Wireframe};
-use crate::model::merging::{Member, Merging, Setup};
+use crate::model::merging::{Member, Merging, Setup, Strategy};
 use crate::model::modes::{Doubt, Mode, Shape};
 use crate::model::quantities::{AsMeasured, ShapeQuantity};
 use crate::model::result::{AnalysisResult, DataSummary, InputFile, Provenance, SCHEMA_VERSION};
@@ -67,15 +67,27 @@ pub fn merge(setups: &[AnalysisResult]) -> Result<AnalysisResult, ModalError> {
     let (whole, left_out): (Vec<Group>, Vec<Group>) =
         groups.into_iter().partition(|group| group.channels.len() == channels.len());
     warnings.extend(left_out.iter().map(|group| group.warning(&channels)));
-    let geometry = geometry(setups, &channels);
-    warnings.extend(geometry.as_ref().and_then(Geometry::warning));
-    let merging = Merging {
-        setups: setups.iter().map(described).collect(),
-        modes: whole.iter().map(|group| group.told(setups, true)).collect(),
-        left_out: left_out.iter().map(|group| group.told(setups, false)).collect(),
-    };
+    let mut merged = without_modes(setups, &channels, Strategy::Poser);
+    warnings.extend(merged.geometry.as_ref().and_then(Geometry::warning));
+    merged.provenance.warnings = warnings;
+    if let Some(merging) = &mut merged.merging {
+        merging.modes = whole.iter().map(|group| group.told(setups, true)).collect();
+        merging.left_out = left_out.iter().map(|group| group.told(setups, false)).collect();
+    }
     let reason = || format!("no mode was found at all {} channels", channels.len());
-    Ok(AnalysisResult {
+    merged.no_modes_reason = whole.is_empty().then(reason);
+    merged.modes = whole.into_iter().map(|group| group.mode).collect();
+    Ok(merged)
+}
+
+/// What several setups are together, before any mode: with `channels`, the names of all of theirs, and without a warning.
+///
+/// # Panics
+/// Without a setup.
+pub fn without_modes(setups: &[AnalysisResult], channels: &[String], strategy: Strategy) -> AnalysisResult {
+    let merging =
+        Merging { strategy, setups: setups.iter().map(described).collect(), modes: Vec::new(), left_out: Vec::new() };
+    AnalysisResult {
         schema_version: SCHEMA_VERSION,
         analysis_id: None,
         run_type: setups[0].run_type,
@@ -86,12 +98,11 @@ pub fn merge(setups: &[AnalysisResult]) -> Result<AnalysisResult, ModalError> {
             worker_version: env!("CARGO_PKG_VERSION").into(),
             backend: "cpu".into(),
             inputs: inputs(setups),
-            warnings,
             ..Provenance::default()
         },
-        data: data(setups, &channels),
-        no_modes_reason: whole.is_empty().then(reason),
-        modes: whole.into_iter().map(|group| group.mode).collect(),
+        data: data(setups, channels),
+        no_modes_reason: None,
+        modes: Vec::new(),
         spectrum: None,
         stabilization: None,
         harmonics: Vec::new(),
@@ -100,10 +111,10 @@ pub fn merge(setups: &[AnalysisResult]) -> Result<AnalysisResult, ModalError> {
         merging: Some(merging),
         channel_quality: None,
         channel_signals: None,
-        geometry,
+        geometry: geometry(setups, channels),
         cache_key: None,
         report: None,
-    })
+    }
 }
 
 /// The same mode in one or more setups.
@@ -288,7 +299,7 @@ fn joining_order(setups: &[AnalysisResult], warnings: &mut Vec<String>) -> Resul
 }
 
 /// What each setup warns of, but for the parts of the structure that it cannot draw: another one may.
-fn warnings_of(setups: &[AnalysisResult]) -> Vec<String> {
+pub fn warnings_of(setups: &[AnalysisResult]) -> Vec<String> {
     let of_setup = |(number, setup): (usize, &AnalysisResult)| {
         let undrawn = setup.geometry.as_ref().and_then(Geometry::warning);
         let own = setup.provenance.warnings.iter().filter(move |&warning| Some(warning) != undrawn.as_ref());
@@ -298,7 +309,13 @@ fn warnings_of(setups: &[AnalysisResult]) -> Vec<String> {
 }
 
 fn described(setup: &AnalysisResult) -> Setup {
-    Setup { analysis_id: setup.analysis_id.clone(), created_at: setup.created_at, data: setup.data.clone() }
+    Setup {
+        analysis_id: setup.analysis_id.clone(),
+        created_at: setup.created_at,
+        data: setup.data.clone(),
+        files: setup.provenance.inputs.iter().map(|input| input.key.clone()).collect(),
+        share: None,
+    }
 }
 
 fn inputs(setups: &[AnalysisResult]) -> Vec<InputFile> {

@@ -10,8 +10,9 @@
 
 use super::indicators;
 use super::quantities::Common;
+use super::setups::Rescaling;
 use super::shapes::NormalShape;
-use nalgebra::{Complex, DMatrix, DMatrixView, DVector};
+use nalgebra::{Complex, DMatrix, DVector};
 use oma_linalg::NoConvergence;
 use rayon::prelude::*;
 use std::f64::consts::PI;
@@ -21,7 +22,7 @@ type C64 = Complex<f64>;
 /// The observability matrix and what every order takes from it.
 #[derive(Debug, Clone)]
 pub struct Observability {
-    /// Channels, the rows of a block row.
+    /// Channels that the poles are looked for in, the rows of a block row.
     pub channels: usize,
     /// O, block_rows·channels × highest order.
     pub o: DMatrix<f64>,
@@ -31,6 +32,10 @@ pub struct Observability {
     pub r: DMatrix<f64>,
     /// T = Qᵀ O_dn.
     pub t: DMatrix<f64>,
+    /// C, the first block row of O by rule; those of order n are its first n columns.
+    pub c: DMatrix<f64>,
+    /// What makes one shape of the rows of C ψ where setups have each their own (PoGER); nothing by rule.
+    pub rescaling: Option<Rescaling>,
     /// G, highest order × references; those of order n are its first n rows.
     pub g: DMatrix<f64>,
     /// Whether the references are the channels, one by one.
@@ -45,7 +50,8 @@ impl Observability {
         let rows = o.nrows() - channels;
         let (q, r) = oma_linalg::qr(&o.rows(0, rows).into_owned());
         let t = oma_linalg::multiply_transposed(&q, &o.rows(channels, rows).into_owned());
-        Observability { channels, o, q, r, t, g, square, common: Common::default() }
+        let c = o.rows(0, channels).into_owned();
+        Observability { channels, o, q, r, t, c, rescaling: None, g, square, common: Common::default() }
     }
 
     /// A_n.
@@ -60,7 +66,7 @@ impl Observability {
     /// [`NoConvergence`].
     pub fn order(&self, order: usize, sampling_rate_hz: f64) -> Result<Order, NoConvergence> {
         let (mu, vectors) = oma_linalg::eigen(&self.state_matrix(order))?;
-        let shapes = oma_linalg::multiply(&self.output(order).into_owned(), &vectors);
+        let shapes = oma_linalg::multiply(&self.output(order), &vectors);
         let mut of_order = Order { order, mu, vectors, poles: Vec::new() };
         let inputs =
             of_order.left_vectors().map(|left| oma_linalg::multiply(&left, &self.g.rows(0, order).into_owned()));
@@ -69,7 +75,7 @@ impl Observability {
             .map(|column| {
                 let lambda = lambda(of_order.mu[column], sampling_rate_hz);
                 let shape = shapes.column(column).zip_map(&shapes.column(column + 1), C64::new);
-                let shape = self.common.bring(shape, lambda);
+                let shape = self.common.bring(self.as_one(shape), lambda);
                 let g = inputs.as_ref().map(|rows| reference_vector(rows, column));
                 let in_common = g.clone().filter(|_| self.square).map(|g| self.common.bring(g, -lambda));
                 let normal = in_common.and_then(|g| NormalShape::new(&shape, &g));
@@ -82,8 +88,16 @@ impl Observability {
     }
 
     /// C_n.
-    pub fn output(&self, order: usize) -> DMatrixView<'_, f64> {
-        self.o.view((0, 0), (self.channels, order))
+    pub fn output(&self, order: usize) -> DMatrix<f64> {
+        self.c.columns(0, order).into_owned()
+    }
+
+    /// C ψ as one shape of all channels.
+    pub fn as_one(&self, c_psi: DVector<C64>) -> DVector<C64> {
+        match &self.rescaling {
+            Some(rescaling) => rescaling.join(&c_psi),
+            None => c_psi,
+        }
     }
 
     /// The eigenstructure of several orders, in parallel.

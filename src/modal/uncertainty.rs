@@ -42,17 +42,23 @@ struct BlockDerivative {
     d_c: DMatrix<f64>,
 }
 
+/// How one block of the record moves the observability and the output matrix, over √(n_b (n_b − 1)).
+#[derive(Debug, Clone)]
+pub struct Direction {
+    /// dO, block_rows·channels × highest order.
+    pub d_o: DMatrix<f64>,
+    /// dC.
+    pub d_c: DMatrix<f64>,
+}
+
 /// Derivatives in the direction of every block of the record.
 pub struct Derivatives<'a> {
-    subspace: &'a Subspace,
-    svd: &'a Svd,
     observability: &'a Observability,
-    correlations: &'a Correlations<'a>,
+    /// Of each record.
+    sources: Vec<&'a Correlations<'a>>,
     sampling_rate_hz: f64,
-    /// H times the weighted right singular vectors.
-    product: HankelProduct,
-    /// Correlations of the record as the mean of its blocks.
-    mean: Vec<DMatrix<f64>>,
+    /// What a block of a record does.
+    direction: Box<dyn Fn(usize, &LagBlock) -> Direction + Sync + 'a>,
     /// The derivatives of all blocks, where they are small and were asked for before.
     kept: OnceLock<Vec<BlockDerivative>>,
 }
@@ -79,8 +85,25 @@ impl<'a> Derivatives<'a> {
         sampling_rate_hz: f64,
     ) -> Derivatives<'a> {
         let product = HankelProduct::new(&subspace.weights.apply_right(&svd.v), subspace.block_rows);
-        let (mean, kept) = (correlations.mean(), OnceLock::new());
-        Derivatives { subspace, svd, observability, correlations, sampling_rate_hz, product, mean, kept }
+        let deviations = Deviations::new(correlations);
+        let direction = move |_, block: &LagBlock| {
+            let e = subspace.weights.apply_left(product.of(&deviations.of(block)));
+            let d_o = subspace.weights.remove_left(d_observability(svd, e, observability.o.ncols()));
+            Direction { d_c: d_o.rows(0, observability.channels).into_owned(), d_o }
+        };
+        Derivatives::along(observability, vec![correlations], direction, sampling_rate_hz)
+    }
+
+    /// Derivatives in the directions that the blocks of independent records move O and C in: `direction` is given the number of
+    /// the record and one of its blocks.
+    pub fn along(
+        observability: &'a Observability,
+        sources: Vec<&'a Correlations<'_>>,
+        direction: impl Fn(usize, &LagBlock) -> Direction + Sync + 'a,
+        sampling_rate_hz: f64,
+    ) -> Derivatives<'a> {
+        let (direction, kept) = (Box::new(direction), OnceLock::new());
+        Derivatives { observability, sources, sampling_rate_hz, direction, kept }
     }
 
     /// Carries the scatter of the blocks to O, a handful of blocks after the other.
@@ -92,27 +115,24 @@ impl<'a> Derivatives<'a> {
         if let Some(kept) = self.kept.get() {
             return each(kept);
         }
-        let count = self.correlations.blocks as f64;
-        let scale = 1.0 / (count * (count - 1.0)).sqrt();
-        let derivative = |block: &LagBlock| -> Result<BlockDerivative, ModalError> {
-            control.checkpoint()?;
-            let deviation: Vec<_> =
-                correlations::of_block(block).zip(&self.mean).map(|(r, mean)| (r - mean) * scale).collect();
-            let e = self.subspace.weights.apply_left(self.product.of(&deviation));
-            let d_o = d_observability(self.svd, e, self.observability.o.ncols());
-            Ok(BlockDerivative::new(self.observability, &self.subspace.weights.remove_left(d_o)))
-        };
-        let order = self.observability.o.ncols();
-        let size = self.correlations.blocks * order * (4 * order + self.observability.channels) * size_of::<f64>();
+        let (order, rows) = (self.observability.o.ncols(), self.observability.c.nrows());
+        let count: usize = self.sources.iter().map(|source| source.blocks).sum();
+        let size = count * order * (4 * order + rows) * size_of::<f64>();
         let mut kept = Vec::new();
-        self.correlations.for_each_handful(|handful| {
-            let derivatives = handful.par_iter().map(derivative).collect::<Result<Vec<_>, _>>()?;
-            each(&derivatives)?;
-            if size <= MOST_KEPT {
-                kept.extend(derivatives);
-            }
-            Ok(())
-        })?;
+        for (number, source) in self.sources.iter().enumerate() {
+            let derivative = |block: &LagBlock| -> Result<BlockDerivative, ModalError> {
+                control.checkpoint()?;
+                Ok(BlockDerivative::new(self.observability, (self.direction)(number, block)))
+            };
+            source.for_each_handful(|handful| {
+                let derivatives = handful.par_iter().map(derivative).collect::<Result<Vec<_>, _>>()?;
+                each(&derivatives)?;
+                if size <= MOST_KEPT {
+                    kept.extend(derivatives);
+                }
+                Ok(())
+            })?;
+        }
         if size <= MOST_KEPT {
             // Two first questions at once would find the same; either may stay.
             self.kept.get_or_init(|| kept);
@@ -180,7 +200,7 @@ impl<'a> Derivatives<'a> {
                     let Some(left) = LeftFactors::new(order, self.observability) else { return Ok(()) };
                     let chosen: Vec<&Pole> = wanted.iter().map(|(p, _)| &order.poles[*p]).collect();
                     let right = real_columns(order, &chosen);
-                    let c = self.observability.output(order.order).into_owned();
+                    let c = self.observability.output(order.order);
                     let raw = multiply(&c, &right);
                     for block in blocks {
                         control.checkpoint()?;
@@ -193,6 +213,10 @@ impl<'a> Derivatives<'a> {
                             let (f, xi) = frequency_and_damping(pole, d_mu, self.sampling_rate_hz);
                             let (raw, d_raw) = (complex_column(&raw, p), complex_column(&d_raw, p));
                             let d_lambda = d_lambda(pole, d_mu, self.sampling_rate_hz);
+                            let (raw, d_raw) = match &self.observability.rescaling {
+                                Some(rescaling) => (rescaling.join(&raw), rescaling.derivative(&raw, &d_raw)),
+                                None => (raw, d_raw),
+                            };
                             let common = &self.observability.common;
                             let d_raw = common.derivative(&raw, d_raw, pole.lambda, d_lambda);
                             let shape = d_shape(&common.bring(raw, pole.lambda), &d_raw);
@@ -205,6 +229,24 @@ impl<'a> Derivatives<'a> {
         })?;
         let mut sums: Vec<_> = by_order.into_iter().map(Vec::into_iter).collect();
         Ok(poles.iter().filter_map(|&(o, _)| sums[o].next()).map(|(_, sum)| sum).collect())
+    }
+}
+
+/// The deviations of a record's blocks from their mean.
+pub(super) struct Deviations {
+    blocks: f64,
+    mean: Vec<DMatrix<f64>>,
+}
+
+impl Deviations {
+    pub(super) fn new(correlations: &Correlations<'_>) -> Deviations {
+        Deviations { blocks: correlations.blocks as f64, mean: correlations.mean() }
+    }
+
+    /// (R_m of the block − its mean) / √(n_b (n_b − 1)).
+    pub(super) fn of(&self, block: &LagBlock) -> Vec<DMatrix<f64>> {
+        let scale = 1.0 / (self.blocks * (self.blocks - 1.0)).sqrt();
+        correlations::of_block(block).zip(&self.mean).map(|(r, mean)| (r - mean) * scale).collect()
     }
 }
 
@@ -257,7 +299,7 @@ fn pair(columns: &DMatrix<f64>, p: usize, j: usize) -> (C64, C64) {
 /// dO from E = D V, with u, σ, v the triplets and M = Uᵀ E:
 /// dσ_j = M_jj; du_j = Σ_{i≠j} u_i (σ_j M_ij + σ_i M_ji)/(σ_j² − σ_i²) + (E_j − U M_j)/σ_j;
 /// dO_j = u_j dσ_j/(2√σ_j) + √σ_j du_j.
-fn d_observability(svd: &Svd, e: DMatrix<f64>, order: usize) -> DMatrix<f64> {
+pub(super) fn d_observability(svd: &Svd, e: DMatrix<f64>, order: usize) -> DMatrix<f64> {
     let s = &svd.s;
     let m = multiply_transposed(&svd.u, &e);
     let coefficients = DMatrix::from_fn(s.len(), order, |i, j| {
@@ -279,7 +321,7 @@ fn d_observability(svd: &Svd, e: DMatrix<f64>, order: usize) -> DMatrix<f64> {
 }
 
 impl BlockDerivative {
-    fn new(observability: &Observability, d_o: &DMatrix<f64>) -> BlockDerivative {
+    fn new(observability: &Observability, Direction { d_o, d_c }: Direction) -> BlockDerivative {
         let l = observability.channels;
         let rows = observability.o.nrows() - l;
         let (d_up, d_dn) = (d_o.rows(0, rows).into_owned(), d_o.rows(l, rows).into_owned());
@@ -289,7 +331,7 @@ impl BlockDerivative {
             b_up: multiply_transposed(&observability.q, &d_up),
             e_dn: multiply_transposed(&d_up, &dn),
             e_up: multiply_transposed(&d_up, &up),
-            d_c: d_o.rows(0, l).into_owned(),
+            d_c,
         }
     }
 }

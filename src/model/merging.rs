@@ -3,26 +3,60 @@
 use super::result::DataSummary;
 use serde::{Deserialize, Serialize};
 
-/// How a result came from those of several setups.
+/// How several setups became one result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// Each setup is analysed by itself and the modes are joined (post-separate-estimation re-scaling).
+    #[default]
+    Poser,
+    /// The correlations are brought to one excitation before the poles are looked for (pre-global-estimation re-scaling).
+    Preger,
+    /// The poles come from the references of all setups, each setup's part of the shapes from itself
+    /// (post-global-estimation re-scaling).
+    Poger,
+}
+
+impl Strategy {
+    /// Its name as the field writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Strategy::Poser => "PoSER",
+            Strategy::Preger => "PreGER",
+            Strategy::Poger => "PoGER",
+        }
+    }
+}
+
+/// How a result came from several setups.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Merging {
+    /// What was joined; documents without it are of the first one.
+    #[serde(default)]
+    pub strategy: Strategy,
     /// The setups, in the order in which they were given.
     pub setups: Vec<Setup>,
-    /// One entry a mode of the merged result: where it comes from, ascending in setups.
+    /// Of results (PoSER) one entry a mode of the merged one: where it comes from, ascending in setups.
     pub modes: Vec<Vec<Member>>,
     /// Modes that do not reach every channel, ascending in frequency; they are not among the merged ones.
     pub left_out: Vec<Vec<Member>>,
 }
 
-/// The result of one setup.
+/// One setup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
     /// Its analysis, where it has one.
     pub analysis_id: Option<String>,
-    /// When it was made, UTC.
+    /// When its result was made, or the merged one where it has none of its own, UTC.
     pub created_at: jiff::Timestamp,
     /// What it was made of.
     pub data: DataSummary,
+    /// Keys or paths of its raw files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// Its part in the decomposition that the poles come from, 0 to 1 (PreGER and PoGER); weighted by precision, not by size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
 }
 
 /// A mode in the result of one setup.

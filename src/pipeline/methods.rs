@@ -2,13 +2,14 @@
 
 use super::PipelineError;
 use crate::compute::Backend;
-use crate::modal::automatic::{self, Decimate, Identified};
+use crate::modal::automatic::{self, Identified};
 use crate::modal::bell::Bell;
 use crate::modal::confidence::{self, Evidence};
 use crate::modal::efdd::{self, ModalFilter};
 use crate::modal::fdd::{self, Peak, PeakSetting};
 use crate::modal::spectrum::Spectra;
 use crate::modal::{ModalError, kurtosis, quantities, selection, spectrum};
+use crate::model::channel::Channel;
 use crate::model::control::Control;
 use crate::model::modes::{Mode, Shape};
 use crate::model::parameters::{FddParameters, SsiParameters};
@@ -120,14 +121,23 @@ pub(super) fn ssi(
     control: &Control,
 ) -> Result<(), PipelineError> {
     check_band("ssi", parameters.band_low_hz, parameters.band_high_hz, record.info())?;
-    let decimate = |record, factor| match preprocess::decimate(record, factor) {
-        Ok(decimated) => Ok(Box::new(decimated) as Box<dyn Record>),
+    let found = automatic::identify(record, parameters, references, &decimate, backend, control)?;
+    fill(result, parameters, found, &record.info().channels);
+    Ok(())
+}
+
+/// The record with every `factor`-th sample.
+pub(super) fn decimate<'a>(record: &'a dyn Record, factor: usize) -> Result<Box<dyn Record + 'a>, ModalError> {
+    match preprocess::decimate(record, factor) {
+        Ok(decimated) => Ok(Box::new(decimated)),
         Err(error) => Err(ModalError::Setting(error.to_string())),
-    };
-    let decimate: &Decimate<'_> = &decimate;
-    let found = automatic::identify(record, parameters, references, decimate, backend, control)?;
+    }
+}
+
+/// What automatic SSI found, in the result; `channels`: those of every shape.
+pub(super) fn fill(result: &mut AnalysisResult, parameters: &SsiParameters, found: Identified, channels: &[Channel]) {
     result.method = parameters.drive().method().into();
-    result.parameters["ssi"] = effective(parameters, &found, record.info());
+    result.parameters["ssi"] = effective(parameters, &found, channels);
     result.provenance.warnings.extend(found.warnings);
     result.modes = found.modes;
     result.harmonics = found.harmonics;
@@ -137,19 +147,18 @@ pub(super) fn ssi(
         result.no_modes_reason = Some(format!("none of {poles} poles is stable; each pole says why"));
     }
     result.stabilization = Some(found.stabilization);
-    result.spectrum = Some(found.spectrum);
-    Ok(())
+    result.spectrum = found.spectrum;
 }
 
-fn effective(parameters: &SsiParameters, found: &Identified, info: &RecordInfo) -> serde_json::Value {
-    let names: Vec<_> = found.references.iter().map(|&row| info.channels[row].name.as_str()).collect();
+fn effective(parameters: &SsiParameters, found: &Identified, channels: &[Channel]) -> serde_json::Value {
+    let names: Vec<_> = found.references.iter().map(|&row| channels[row].name.as_str()).collect();
     let uncertainty = parameters.uncertainty.unwrap_or(true);
     json!({
         "method": parameters.drive().method(),
         "weighting": found.weighting,
         "reference_channels": names,
         "uncertainty": uncertainty,
-        "criteria": selection::criteria_in_force(&parameters.criteria, info.channels.len(), uncertainty),
+        "criteria": selection::criteria_in_force(&parameters.criteria, channels.len(), uncertainty),
         "decimation_levels": parameters.decimation_levels.unwrap_or(true) && parameters.block_rows.is_none(),
         "band_low_hz": parameters.band_low_hz,
         "band_high_hz": parameters.band_high_hz,
@@ -176,20 +185,38 @@ pub(super) fn check_band(
 }
 
 /// What the envelope of each mode and harmonic says of it, in the channel that moves most, and how sure each mode is.
-pub(super) fn judge(result: &mut AnalysisResult, record: &dyn Record, control: &Control) -> Result<(), PipelineError> {
+///
+/// `records`: one, or that of each setup, with the place of each of its rows in a shape. The first that has the channel is asked.
+pub(super) fn judge(
+    result: &mut AnalysisResult,
+    records: &[(&dyn Record, Vec<usize>)],
+    control: &Control,
+) -> Result<(), PipelineError> {
     let bands = result.modes.iter().map(|mode| (mode.frequency_hz, mode.shape.0.icamax()));
     let bands = bands.chain(result.harmonics.iter().map(|harmonic| (harmonic.frequency_hz, harmonic.strongest_row)));
-    let mut found = kurtosis::of_bands(record, &bands.collect::<Vec<_>>(), control)?;
+    let mut found = vec![(None, 0.0); result.modes.len() + result.harmonics.len()];
+    let mut of_record = vec![Vec::new(); records.len()];
+    for (band, (frequency_hz, place)) in bands.enumerate() {
+        let row = |(_, places): &(&dyn Record, Vec<usize>)| places.iter().position(|own| *own == place);
+        if let Some((k, row)) = records.iter().enumerate().find_map(|(k, record)| Some((k, row(record)?))) {
+            of_record[k].push((band, (frequency_hz, row)));
+        }
+    }
+    for ((record, _), own) in records.iter().zip(of_record) {
+        let bands: Vec<(f64, usize)> = own.iter().map(|(_, band)| *band).collect();
+        let values = if bands.is_empty() { Vec::new() } else { kurtosis::of_bands(*record, &bands, control)? };
+        let duration_s = record.info().duration_s();
+        own.iter().zip(values).for_each(|((band, _), value)| found[*band] = (value, duration_s));
+    }
     let of_harmonics = found.split_off(result.modes.len());
-    for (harmonic, found) in result.harmonics.iter_mut().zip(of_harmonics) {
+    for (harmonic, (found, _)) in result.harmonics.iter_mut().zip(of_harmonics) {
         harmonic.kurtosis = found.map(|found| found.value);
         harmonic.kurtosis_std = found.map(|found| found.std);
     }
-    let evidence = Evidence { harmonics: &result.harmonics, duration_s: record.info().duration_s() };
-    for (mode, found) in result.modes.iter_mut().zip(found) {
+    for (mode, (found, duration_s)) in result.modes.iter_mut().zip(found) {
         mode.kurtosis = found.map(|found| found.value);
         mode.kurtosis_std = found.map(|found| found.std);
-        confidence::judge(mode, evidence);
+        confidence::judge(mode, Evidence { harmonics: &result.harmonics, duration_s });
     }
     Ok(())
 }

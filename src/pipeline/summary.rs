@@ -76,9 +76,14 @@ pub(super) fn describe_backend(result: &mut AnalysisResult, told: Told) {
 
 /// Names the channels that the method saw, in the order of every shape, and what its components are.
 pub(super) fn describe_channels(result: &mut AnalysisResult, live: &LiveChannels<'_>, quality: &[ChannelQuality]) {
-    result.data.channels = live.info().channels.iter().map(|channel| channel.name.clone()).collect();
+    name_channels(result, live, quality);
     let (_, shapes) = quantities::common(&live.info().channels);
     result.provenance.warnings.extend(shapes.warning());
     result.data.shapes = Some(shapes);
+}
+
+/// Names the channels that the method saw.
+pub(super) fn name_channels(result: &mut AnalysisResult, live: &LiveChannels<'_>, quality: &[ChannelQuality]) {
+    result.data.channels = live.info().channels.iter().map(|channel| channel.name.clone()).collect();
     result.data.coverage = live.rows().iter().map(|&row| quality[row].coverage).collect();
 }

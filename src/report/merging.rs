@@ -1,13 +1,18 @@
 //! What the setups of a merged result say of each mode.
 
 use super::with_std;
-use crate::model::merging::{Member, Merging, Setup};
+use crate::model::merging::{Member, Merging, Setup, Strategy};
 
 /// The columns of the tables of modes.
 pub(super) const COLUMNS: [&str; 7] = ["mode", "setup", "f, Hz", "± std", "ξ, %", "± std", "MAC"];
 
 /// The columns of the table of setups.
-pub(super) const SETUP_COLUMNS: [&str; 5] = ["setup", "analysis", "made", "duration, s", "channels"];
+pub(super) fn setup_columns(merging: &Merging) -> [&'static str; 5] {
+    match merging.strategy {
+        Strategy::Poser => ["setup", "analysis", "made", "duration, s", "channels"],
+        Strategy::Preger | Strategy::Poger => ["setup", "files", "share, %", "duration, s", "channels"],
+    }
+}
 
 /// One row for each setup that has the mode. `modes`: of [`Merging`]; those that are left out have no number.
 pub(super) fn rows(modes: &[Vec<Member>], are_merged: bool) -> Vec<Vec<String>> {
@@ -27,13 +32,14 @@ pub(super) fn rows(modes: &[Vec<Member>], are_merged: bool) -> Vec<Vec<String>> 
 /// One row a setup.
 pub(super) fn setup_rows(merging: &Merging) -> Vec<Vec<String>> {
     let row = |(number, setup): (usize, &Setup)| {
-        vec![
-            number.to_string(),
-            setup.analysis_id.clone().unwrap_or("–".into()),
-            setup.created_at.to_string(),
-            format!("{:.1}", setup.data.duration_s),
-            setup.data.channels.join(", "),
-        ]
+        let [first, second] = match merging.strategy {
+            Strategy::Poser => [setup.analysis_id.clone().unwrap_or("–".into()), setup.created_at.to_string()],
+            Strategy::Preger | Strategy::Poger => {
+                let share = setup.share.map_or("–".to_owned(), |share| format!("{:.1}", 100.0 * share));
+                [setup.files.join(", "), share]
+            }
+        };
+        vec![number.to_string(), first, second, format!("{:.1}", setup.data.duration_s), setup.data.channels.join(", ")]
     };
     (1..).zip(&merging.setups).map(row).collect()
 }

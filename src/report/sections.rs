@@ -5,7 +5,7 @@ use super::merging;
 use super::table::{MODE_COLUMNS, mode_row, summary};
 use super::tracking;
 use super::wireframe::View;
-use crate::model::merging::Merging;
+use crate::model::merging::{Merging, Strategy};
 use crate::model::modes::{Doubt, Mode};
 use crate::model::quantities::{Conversion, ShapeQuantity};
 use crate::model::result::{
@@ -239,6 +239,17 @@ fn tracks(result: &AnalysisResult, tracking: &Tracking) -> Markup {
 /// Which setups each mode comes from.
 fn setups(merging: &Merging) -> Markup {
     let modes = |modes, are_merged| table(merging::COLUMNS.into_iter(), &merging::rows(modes, are_merged));
+    let of_setups = || table(merging::setup_columns(merging).into_iter(), &merging::setup_rows(merging));
+    if merging.strategy != Strategy::Poser {
+        return html! {
+            h3 { "The setups" }
+            p {
+                "All setups were identified together (" (merging.strategy.name()) "). The share is a setup's part in the decomposition "
+                "from which the poles come, by how precisely it knows the correlations of the references."
+            }
+            (of_setups())
+        };
+    }
     html! {
         h3 { "Setup by setup" }
         p { "Each merged mode as the setups have it. The MAC is that with the merged shape, over the setup's channels." }
@@ -247,7 +258,7 @@ fn setups(merging: &Merging) -> Markup {
             p { "Left out, because no setup that has the mode shows it at some channel:" }
             (modes(&merging.left_out, false))
         }
-        (details("The setups", table(merging::SETUP_COLUMNS.into_iter(), &merging::setup_rows(merging))))
+        (details("The setups", of_setups()))
     }
 }
 

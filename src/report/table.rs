@@ -1,6 +1,7 @@
 //! Tables for the terminal: no colours, no borders that a copy into a text would break.
 
 use super::with_std;
+use crate::model::merging::Strategy;
 use crate::model::modes::{Confidence, Mode};
 use crate::model::result::AnalysisResult;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
@@ -75,7 +76,13 @@ pub(super) fn summary(result: &AnalysisResult) -> String {
         2 => ", 1 gap".into(),
         n => format!(", {} gaps", n - 1),
     };
-    let setups = result.merging.as_ref().map_or(String::new(), |merging| format!("{} setups, ", merging.setups.len()));
+    let setups = result.merging.as_ref().map_or(String::new(), |merging| {
+        let strategy = match merging.strategy {
+            Strategy::Poser => String::new(),
+            other => format!(" by {}", other.name()),
+        };
+        format!("{} setups{strategy}, ", merging.setups.len())
+    });
     format!(
         "{}: {setups}{channels}, {:.1} s at {} Hz ({} samples){gaps}",
         result.method, data.duration_s, data.sampling_rate_hz, data.samples

@@ -44,6 +44,7 @@ mod reference; // CPU sums and SSI against textbook forms and against other pack
 mod report; // the page, in a real browser
 mod server_faults; // real servers and workers that die or stand still
 mod settings; // `check` with one thing wrong at a time; secrets
+mod setups; // the records of several setups as one system
 mod shaders; // the numbers that shaders and host share
 mod systemd; // what systemd is told
 mod throughput; // many small runs, and a long queue

@@ -7,6 +7,7 @@ use serde_json::Value;
 const FDD: &str = include_str!("../wire/v1/fdd.json");
 const SSI: &str = include_str!("../wire/v1/ssi.json");
 const MERGED: &str = include_str!("../wire/v1/merged.json");
+const SETUPS: &str = include_str!("../wire/v1/setups.json");
 const MIXED: &str = include_str!("../wire/v1/mixed.json");
 const PREPROCESSING: &str = include_str!("../wire/v1/preprocessing.json");
 const STATUS: &str = include_str!("../wire/v1/status.json");
@@ -34,6 +35,7 @@ fn results_of_version_1_keep_every_value_through_reading_and_writing() {
         (FDD, RunType::Fdd),
         (SSI, RunType::Ssi),
         (MERGED, RunType::Ssi),
+        (SETUPS, RunType::Ssi),
         (MIXED, RunType::Fdd),
         (PREPROCESSING, RunType::Preprocessing),
     ];
@@ -46,7 +48,7 @@ fn results_of_version_1_keep_every_value_through_reading_and_writing() {
 
 #[test]
 fn results_survive_bson_as_they_survive_json() {
-    for text in [FDD, SSI, MERGED, MIXED, PREPROCESSING] {
+    for text in [FDD, SSI, MERGED, SETUPS, MIXED, PREPROCESSING] {
         let result: AnalysisResult = serde_json::from_str(text).unwrap();
         let document = bson::serialize_to_document(&result).unwrap();
         assert_eq!(bson::deserialize_from_document::<AnalysisResult>(document).unwrap(), result);

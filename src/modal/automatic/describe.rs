@@ -10,6 +10,7 @@ use crate::model::channel::Channel;
 use crate::model::control::Control;
 use crate::model::modes::{Mode, Shape};
 use nalgebra::{Complex, DMatrix};
+use std::ops::Range;
 
 type C64 = Complex<f64>;
 
@@ -30,23 +31,63 @@ pub(super) fn judge_members(
 /// What a mode is described with.
 pub(super) struct ModeContext<'a> {
     observability: &'a Observability,
+    /// One entry a record.
+    parts: Vec<Part<'a>>,
+}
+
+/// What one record measured.
+pub(super) struct Part<'a> {
+    /// Places of its channels in a shape.
+    places: Vec<usize>,
+    /// Columns of G that its correlations have.
+    inputs: Range<usize>,
     /// Correlations of the whole record, at lags 1 to 2·block_rows − 1.
     measured: &'a [DMatrix<f64>],
     /// Σ R² over these lags, of every pair of channel and reference.
     energy: DMatrix<f64>,
 }
 
-impl<'a> ModeContext<'a> {
+impl<'a> Part<'a> {
     /// `measured`: correlations of the whole record, from lag 0 on.
-    pub(super) fn new(observability: &'a Observability, measured: &'a [DMatrix<f64>]) -> ModeContext<'a> {
+    pub(super) fn new(places: Vec<usize>, inputs: Range<usize>, measured: &'a [DMatrix<f64>]) -> Part<'a> {
         let measured = &measured[1..];
         let mut energy = DMatrix::zeros(measured[0].nrows(), measured[0].ncols());
         measured.iter().for_each(|r| energy.zip_apply(r, |sum, r| *sum += r * r));
-        ModeContext { observability, measured, energy }
+        Part { places, inputs, measured, energy }
+    }
+
+    /// Sum over all pairs of ρ = ⟨R, R_j⟩ / √(⟨R, R⟩⟨R_j, R_j⟩) with the correlations R_j = 2 Re(z μᵐ⁻¹) of a pole.
+    ///
+    /// ⟨R, R_j⟩ = 2 Re(z Σ R μᵐ⁻¹) and ⟨R_j, R_j⟩ = 2 |z|² Σ |μᵐ⁻¹|² + 2 Re(z² Σ μ²ᵐ⁻²), so that the lags are summed once for
+    /// all pairs. `residue`: z of every place and input.
+    fn contributions(&self, residue: &DMatrix<C64>, mu: C64) -> f64 {
+        let (mut re, mut im) = (vec![0.0; self.energy.len()], vec![0.0; self.energy.len()]);
+        let (mut power, mut squares, mut squared_moduli) = (C64::new(1.0, 0.0), C64::default(), 0.0);
+        for measured in self.measured {
+            for ((re, im), r) in re.iter_mut().zip(&mut im).zip(measured.as_slice()) {
+                *re += r * power.re;
+                *im += r * power.im;
+            }
+            squares += power * power;
+            squared_moduli += power.norm_sqr();
+            power *= mu;
+        }
+        let pairs = self.inputs.clone().flat_map(|input| self.places.iter().map(move |place| (*place, input)));
+        let sums = re.iter().zip(&im).map(|(&re, &im)| C64::new(re, im));
+        let of_pair = |((at, sum), energy): (((usize, usize), C64), &f64)| {
+            let z = residue[at];
+            let own = 2.0 * (z.norm_sqr() * squared_moduli + (z * z * squares).re);
+            if energy * own > 0.0 { 2.0 * (z * sum).re / (energy * own).sqrt() } else { 0.0 }
+        };
+        pairs.zip(sums).zip(&self.energy).map(of_pair).sum()
     }
 }
 
-impl ModeContext<'_> {
+impl<'a> ModeContext<'a> {
+    pub(super) fn new(observability: &'a Observability, parts: Vec<Part<'a>>) -> ModeContext<'a> {
+        ModeContext { observability, parts }
+    }
+
     /// `judged`: the members' shapes; empty without standard deviations.
     pub(super) fn mode(
         &self,
@@ -67,33 +108,15 @@ impl ModeContext<'_> {
         }
     }
 
-    /// Correlation of the mode's part of the output correlations with the measured ones, mean over all channel
-    /// pairs: ρ = ⟨R, R_j⟩ / √(⟨R, R⟩⟨R_j, R_j⟩) over lags 1 to 2·block_rows − 1 (algorithms §3.6).
-    ///
-    /// With R_j = 2 Re(z μᵐ⁻¹), z the residue of the pair: ⟨R, R_j⟩ = 2 Re(z Σ R μᵐ⁻¹) and
-    /// ⟨R_j, R_j⟩ = 2 |z|² Σ |μᵐ⁻¹|² + 2 Re(z² Σ μ²ᵐ⁻²), so that the lags are summed once for all pairs.
+    /// Correlation of the mode's part of the output correlations with the measured ones, mean over all channel pairs
+    /// (algorithms §3.6).
     fn contribution(&self, order: &Order, pole: &Pole) -> Option<f64> {
         let g = pole.g.as_ref()?;
         let c = self.observability.output(order.order).map(|x| C64::new(x, 0.0));
-        let residue = c * order.right_vector(pole) * g.transpose();
-        let (mut re, mut im) = (vec![0.0; self.energy.len()], vec![0.0; self.energy.len()]);
-        let (mut power, mut squares, mut squared_moduli) = (C64::new(1.0, 0.0), C64::default(), 0.0);
-        for measured in self.measured {
-            for ((re, im), r) in re.iter_mut().zip(&mut im).zip(measured.as_slice()) {
-                *re += r * power.re;
-                *im += r * power.im;
-            }
-            squares += power * power;
-            squared_moduli += power.norm_sqr();
-            power *= pole.mu;
-        }
-        let sums = re.iter().zip(&im).map(|(&re, &im)| C64::new(re, im));
-        let of_pair = |((z, sum), energy): ((&C64, C64), &f64)| {
-            let own = 2.0 * (z.norm_sqr() * squared_moduli + (z * z * squares).re);
-            if energy * own > 0.0 { 2.0 * (z * sum).re / (energy * own).sqrt() } else { 0.0 }
-        };
-        let correlations = residue.iter().zip(sums).zip(&self.energy).map(of_pair);
-        Some(correlations.sum::<f64>() / self.energy.len() as f64)
+        let residue = self.observability.as_one(c * order.right_vector(pole)) * g.transpose();
+        let pairs: usize = self.parts.iter().map(|part| part.energy.len()).sum();
+        let sum: f64 = self.parts.iter().map(|part| part.contributions(&residue, pole.mu)).sum();
+        Some(sum / pairs as f64)
     }
 }
 
