@@ -11,11 +11,18 @@ pub mod select;
 
 mod accumulate;
 
+mod averages;
+
 mod edges;
 
 mod fallback;
 
+mod leading;
+
 mod spectral_sums;
+
+pub use averages::{Averages, AwaySpectra};
+pub use leading::pays;
 
 pub(crate) use spectral_sums::{SpectralSums, hann};
 
@@ -41,6 +48,9 @@ pub enum ComputeError {
     /// A device failed, and the caller did not go back to where [`Place`] asked it to.
     #[error("GPU: {0}")]
     Device(String),
+    /// A decomposition did not converge.
+    #[error(transparent)]
+    NoConvergence(#[from] oma_linalg::NoConvergence),
 }
 
 /// A sample of the record.
@@ -65,12 +75,15 @@ pub struct WelchPlan {
     pub hop: usize,
     /// Lines that are wanted, of 0 ..= N/2.
     pub lines: Range<usize>,
+    /// The averages may stay on the device that sums them, see [`CrossSpectra::finish_in_place`].
+    pub in_place: bool,
 }
 
 impl WelchPlan {
-    /// Averages of every line.
+    /// Averages of every line, at home in the end.
     pub fn new(channels: usize, sampling_rate_hz: f64, segment_length: usize, hop: usize) -> WelchPlan {
-        WelchPlan { channels, sampling_rate_hz, segment_length, hop, lines: 0..segment_length / 2 + 1 }
+        let lines = 0..segment_length / 2 + 1;
+        WelchPlan { channels, sampling_rate_hz, segment_length, hop, lines, in_place: false }
     }
 }
 
@@ -117,6 +130,15 @@ pub trait CrossSpectra: Send {
     /// # Errors
     /// [`ComputeError::TooShort`] if no segment was complete.
     fn finish(self: Box<Self>) -> Result<SpectralMatrices, ComputeError>;
+
+    /// The averages; on the device that summed them, if there is one, the plan allows it and all of the sums are still there:
+    /// of a record of up to 4 096 segments.
+    ///
+    /// # Errors
+    /// As [`CrossSpectra::finish`].
+    fn finish_in_place(self: Box<Self>) -> Result<Averages, ComputeError> {
+        Ok(Averages::Home(self.finish()?))
+    }
 }
 
 /// Lagged products of every channel with the reference channels, kept by block of the record.

@@ -47,10 +47,8 @@ pub fn bells(
 ) -> Result<Vec<Option<Bell>>, ModalError> {
     let lines = spectra.lines;
     let rows: Vec<DVector<C64>> = (0..peaks.len()).map(|i| row(peaks, i, filter)).collect();
-    let powers = spectra.every(|matrices, line| {
-        let g = matrices.at(line);
-        Ok(rows.iter().map(|w| through(w, g)).collect::<Vec<f64>>())
-    })?;
+    // w as a column holds wᴴ.
+    let powers = spectra.forms(&rows)?;
     let bells = (0..peaks.len())
         .into_par_iter()
         .map(|i| {
@@ -72,12 +70,6 @@ pub fn bells(
         })
         .collect();
     Ok(bells)
-}
-
-/// w G wᴴ.
-fn through(w: &DVector<C64>, g: &DMatrix<C64>) -> f64 {
-    // w as a column holds wᴴ.
-    w.dotc(&(g * w)).re
 }
 
 /// wᴴ of peak `i` as a column.

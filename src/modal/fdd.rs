@@ -9,7 +9,7 @@ use super::indicators::{mac, mpc, mpd, scaled_to_largest};
 use super::quantities::Common;
 use super::spectrum::Spectra;
 use crate::compute::SpectralMatrices;
-use nalgebra::{Complex, DMatrix, DVector};
+use nalgebra::{Complex, DVector};
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 
@@ -73,10 +73,8 @@ impl Peak {
 /// As [`Spectra::each`].
 pub fn peaks(spectra: &Spectra<'_>, setting: &PeakSetting) -> Result<Vec<Peak>, ModalError> {
     let scaled = UnitVariance::new(spectra)?;
-    let log = spectra.every(|matrices, line| {
-        let (values, _) = oma_linalg::leading_hermitian(&scaled.matrix(matrices, line), 1)?;
-        Ok(values[0].max(f64::MIN_POSITIVE).ln())
-    })?;
+    let first = spectra.leading_values(1, Some(&scaled.0))?;
+    let log: Vec<f64> = first.iter().map(|values| values[0].max(f64::MIN_POSITIVE).ln()).collect();
     let averages = independent_averages(spectra.segments, setting.overlap);
     let least = setting.prominence * (2.0 / averages).sqrt();
     // The mean of each segment is removed, and the Hann window spreads that over the first lines.
@@ -122,14 +120,9 @@ impl UnitVariance {
         Ok(UnitVariance(spectra.autospectra()?.iter().map(power).map(scale).collect()))
     }
 
-    fn matrix(&self, matrices: &SpectralMatrices, line: usize) -> DMatrix<C64> {
-        let (g, scale) = (matrices.at(line), &self.0);
-        DMatrix::from_fn(g.nrows(), g.ncols(), |i, j| g[(i, j)] * (scale[i] * scale[j]))
-    }
-
     /// Whether the leading vectors of the neighbouring lines hold the one of this line.
     fn is_coherent(&self, matrices: &SpectralMatrices, line: usize) -> Result<bool, ModalError> {
-        let leading = |line: usize, count: usize| oma_linalg::leading_hermitian(&self.matrix(matrices, line), count);
+        let leading = |line: usize, count: usize| matrices.leading(line, count, Some(&self.0));
         let (_, own) = leading(line, 1)?;
         let few = own.nrows() < FEW_CHANNELS;
         let least = if few { COHERENCE_FEW_CHANNELS } else { COHERENCE };

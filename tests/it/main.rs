@@ -33,6 +33,7 @@ mod ingest; // raw files of every kind → samples, or one clear error
 mod kafka_tls; // Kafka over TLS
 mod log; // what the log says of a run
 mod merging; // the results of several setups as one
+mod pairs; // what is asked of spectra that stay on the GPU
 mod parity; // the GPU's sums against the CPU's, the formula's and exact ones
 mod platform; // worker processes on the real servers, as the platform runs them
 mod plscf; // pLSCF against exact correlations, chains and pyOMA2's figures
