@@ -68,7 +68,7 @@ fn both(
     eprintln!("{name}: {flops:.2e} operations, floor at the measured rates {:.2} ms, {spent:?}", 1e3 * floor);
     let timed = kernel_seconds(gpu, || run(&backends.for_run(1 << 20)));
     eprintln!(
-        "{name}: {:.1} % of the multiply-add peak while kernels run, {timed:.2e?} s",
+        "{name}: {:.1} % of the multiply-add peak while kernels run, {timed:.5?} s",
         100.0 * flops / timed.values().sum::<f64>() / peaks.flops
     );
     group.bench_function(BenchmarkId::new("gpu", name), |bencher| bencher.iter(|| run(&backends.for_run(1 << 20))));
@@ -152,7 +152,7 @@ fn pairs(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
         let spent = gpu.traffic().since(before);
         let matrices = 4 * (channels * (channels + 1) * plan.lines.len()) as u64;
         let part = (spent.read_back_bytes + spent.uploaded_bytes) as f64 / matrices as f64;
-        eprintln!("{name}: {part:.2} of the matrices' bytes up and down, {timed:.2e?} s, {spent:?}");
+        eprintln!("{name}: {part:.2} of the matrices' bytes up and down, {timed:.5?} s, {spent:?}");
         group.bench_function(BenchmarkId::new("gpu", &name), |bencher| bencher.iter(|| away.leading(COUNT, None)));
     }
 }

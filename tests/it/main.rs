@@ -26,6 +26,7 @@ mod faults; // one fault at a time: shutdown, panics, standstill, poison
 mod field_records; // measured records as loggers leave them
 mod formats; // raw files that are no text: Parquet tables and universal files
 mod gpu_runs; // faults, traffic and modes on the GPU
+mod gpu_worker; // runs of the whole worker whose GPU fails
 mod harmonics; // sinusoids of machines beside the modes
 mod http; // the answers of a worker process over a real socket
 mod ingest; // raw files of every kind → samples, or one clear error

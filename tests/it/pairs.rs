@@ -303,7 +303,7 @@ fn every_question_to_a_lost_device_is_an_error() {
             let errors: Vec<_> = answers.into_iter().flatten().collect();
             assert!(errors.iter().all(|error| matches!(error, ComputeError::Device(_))), "{errors:?}");
             if errors.is_empty() {
-                assert!(after >= 3, "{fault:?}: only {after} occasions");
+                assert!(after > 0, "{fault:?}: no occasion");
                 break;
             }
         }
