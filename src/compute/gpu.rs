@@ -1,8 +1,9 @@
 //! The GPU backend: the same sums as the CPU's, in WGSL by way of wgpu (Vulkan, Metal, DX12).
 //!
 //! Samples go up once, in f32, or as 16-bit integers where they are whole numbers; sums are formed in f32 in blocks and
-//! come back seldom, to be added in f64 on the host. Where the device fails, the sums that are at home stay valid:
-//! [`Place`] says from where the record has to be summed again, and `super::fallback` does so on the CPU.
+//! come back seldom, to be added in f64 on the host; or they stay, and only answers to what is asked of them come back
+//! (`resident`, `super::leading`). Where the device fails, the sums that are at home stay valid: [`Place`] says from where
+//! the record has to be summed again, and `super::fallback` does so on the CPU.
 
 mod clock;
 mod device;
