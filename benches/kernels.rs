@@ -10,21 +10,30 @@ use cases::{Kind, LAGS, LagCase, SPECTRA, SpectraCase};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::compute::gpu::Gpu;
+use oma_worker::compute::gpu::layout::Transform;
 use oma_worker::compute::select::Backends;
-use oma_worker::compute::{Backend, LagPlan, WelchPlan};
+use oma_worker::compute::{Averages, Backend, LagPlan, WelchPlan};
 use oma_worker::model::record::{BLOCK_SAMPLES, Block, MemoryRecord, Record};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn main() {
     let wanted = std::env::var("OMA_GPU_ADAPTER").ok();
     let gpu = Gpu::open(wanted.as_deref()).map_err(|error| eprintln!("GPU: {error}")).ok();
     if let Some(gpu) = &gpu {
-        let rates = gpu.rates();
-        eprintln!("GPU: {:?}, {:.2e} FLOP/s, {:.2e} B/s", gpu.adapter(), rates.flops, rates.upload_bytes);
+        let (rates, peaks) = (gpu.rates(), gpu.peaks().unwrap());
+        eprintln!(
+            "GPU: {:?}, peaks {:.2e} FLOP/s in multiply-adds, {:.2e} B/s copied; {:.2e} B/s uploaded",
+            gpu.adapter(),
+            peaks.flops,
+            peaks.copy_bytes,
+            rates.upload_bytes
+        );
     }
     let mut criterion = Criterion::default().sample_size(10).configure_from_args();
     spectra(&mut criterion, gpu.as_ref());
     lags(&mut criterion, gpu.as_ref());
+    pairs(&mut criterion, gpu.as_ref());
     criterion.final_summary();
 }
 
@@ -54,16 +63,34 @@ fn both(
     let before = gpu.traffic();
     run(&backends.for_run(1 << 20));
     let spent = gpu.traffic().since(before);
-    let rates = gpu.rates();
-    let floor = spent.uploaded_bytes as f64 / rates.upload_bytes + flops / rates.flops;
+    let (rates, peaks) = (gpu.rates(), gpu.peaks().unwrap());
+    let floor = spent.uploaded_bytes as f64 / rates.upload_bytes + flops / peaks.flops;
     eprintln!("{name}: {flops:.2e} operations, floor at the measured rates {:.2} ms, {spent:?}", 1e3 * floor);
+    let timed = kernel_seconds(gpu, || run(&backends.for_run(1 << 20)));
+    eprintln!(
+        "{name}: {:.1} % of the multiply-add peak while kernels run, {timed:.5?} s",
+        100.0 * flops / timed.values().sum::<f64>() / peaks.flops
+    );
     group.bench_function(BenchmarkId::new("gpu", name), |bencher| bencher.iter(|| run(&backends.for_run(1 << 20))));
+}
+
+/// Seconds of each kernel in one run, by the device's clock.
+fn kernel_seconds(gpu: &Gpu, run: impl Fn()) -> BTreeMap<&'static str, f64> {
+    let before = gpu.times();
+    gpu.time_kernels(true);
+    run();
+    gpu.time_kernels(false);
+    let since = |(kernel, (_, seconds)): (&'static str, (u64, f64))| {
+        (kernel, seconds - before.get(kernel).map_or(0.0, |(_, before)| *before))
+    };
+    gpu.times().into_iter().map(since).filter(|(_, seconds)| *seconds > 0.0).collect()
 }
 
 fn spectra(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
     // The project's large jobs beside those of the parity tests.
     let large = SpectraCase { kind: Kind::Random, channels: 64, segments: 256, length: 1024 };
-    for case in SPECTRA.iter().filter(|case| case.kind == Kind::Random).chain([&large]) {
+    let on_device = |case: &&SpectraCase| case.kind == Kind::Random && Transform::new(case.length).is_some();
+    for case in SPECTRA.iter().filter(on_device).chain([&large]) {
         let hop = case.length / 2;
         let record = blocks(cases::record(case.kind, case.channels, (case.segments + 1) * hop));
         let plan = WelchPlan::new(case.channels, 1.0, case.length, hop);
@@ -98,5 +125,35 @@ fn lags(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
             record.iter().for_each(|block| sums.push(block));
             std::hint::black_box(sums.finish().unwrap());
         });
+    }
+}
+
+/// Leading pairs of every line: of matrices at home, and of sums that stay on the device.
+fn pairs(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
+    const COUNT: usize = 3;
+    for channels in [64, 256] {
+        let record = blocks(cases::record(Kind::Random, channels, 5000));
+        let plan = WelchPlan { in_place: true, ..WelchPlan::new(channels, 1.0, 256, 128) };
+        let averages = |backend: &dyn Backend| {
+            let mut sums = backend.cross_spectra(&plan);
+            record.iter().for_each(|block| sums.push(block));
+            sums.finish_in_place().unwrap()
+        };
+        let mut group = criterion.benchmark_group("leading_pairs");
+        let name = format!("{channels:03}x{COUNT}x0129");
+        if let Averages::Home(matrices) = averages(&Cpu) {
+            let all =
+                || plan.lines.clone().map(|line| matrices.at(line).leading(COUNT, None).unwrap().0[0]).sum::<f64>();
+            group.bench_function(BenchmarkId::new("cpu", &name), |bencher| bencher.iter(all));
+        }
+        let Some(gpu) = gpu else { continue };
+        let Averages::Away(away) = averages(&Backends::over(gpu.clone()).for_run(1 << 20)) else { continue };
+        let before = gpu.traffic();
+        let timed = kernel_seconds(gpu, || drop(away.leading(COUNT, None).unwrap()));
+        let spent = gpu.traffic().since(before);
+        let matrices = 4 * (channels * (channels + 1) * plan.lines.len()) as u64;
+        let part = (spent.read_back_bytes + spent.uploaded_bytes) as f64 / matrices as f64;
+        eprintln!("{name}: {part:.2} of the matrices' bytes up and down, {timed:.5?} s, {spent:?}");
+        group.bench_function(BenchmarkId::new("gpu", &name), |bencher| bencher.iter(|| away.leading(COUNT, None)));
     }
 }

@@ -98,7 +98,7 @@ struct Hung(String);
 
 /// The backends that the settings name.
 fn backends(settings: &BackendSettings) -> anyhow::Result<Arc<Backends>> {
-    let backends = Backends::new(settings.choice, settings.adapter.clone());
+    let backends = Backends::keeping(settings.choice, settings.adapter.clone(), config::kernel_folder());
     backends.check().map_err(|reason| Usage(format!("OMA_BACKEND (--backend) is gpu, but {reason}")))?;
     Ok(backends)
 }

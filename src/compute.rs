@@ -11,6 +11,8 @@ pub mod select;
 
 mod accumulate;
 
+mod averages;
+
 pub mod cost;
 
 mod edges;
@@ -19,9 +21,14 @@ mod fallback;
 
 mod hermitian;
 
+mod leading;
+
 mod spectral_sums;
 
+pub use averages::{Averages, AwaySpectra};
 pub use hermitian::Hermitian;
+pub use leading::pays;
+
 pub(crate) use spectral_sums::{SpectralSums, hann};
 
 use crate::model::record::{Block, Segment};
@@ -46,6 +53,9 @@ pub enum ComputeError {
     /// A device failed, and the caller did not go back to where [`Place`] asked it to.
     #[error("GPU: {0}")]
     Device(String),
+    /// A decomposition did not converge.
+    #[error(transparent)]
+    NoConvergence(#[from] oma_linalg::NoConvergence),
 }
 
 /// A sample of the record.
@@ -72,13 +82,15 @@ pub struct WelchPlan {
     pub lines: Range<usize>,
     /// Segments that there will be, where that is known: few ones may be kept as they are.
     pub segments: Option<usize>,
+    /// The averages may stay on the device that sums them, see [`CrossSpectra::finish_in_place`].
+    pub in_place: bool,
 }
 
 impl WelchPlan {
-    /// Averages of every line, of any number of segments.
+    /// Averages of every line and of any number of segments, at home in the end.
     pub fn new(channels: usize, sampling_rate_hz: f64, segment_length: usize, hop: usize) -> WelchPlan {
         let lines = 0..segment_length / 2 + 1;
-        WelchPlan { channels, sampling_rate_hz, segment_length, hop, lines, segments: None }
+        WelchPlan { channels, sampling_rate_hz, segment_length, hop, lines, segments: None, in_place: false }
     }
 }
 
@@ -125,6 +137,15 @@ pub trait CrossSpectra: Send {
     /// # Errors
     /// [`ComputeError::TooShort`] if no segment was complete.
     fn finish(self: Box<Self>) -> Result<SpectralMatrices, ComputeError>;
+
+    /// The averages; on the device that summed them, if there is one, the plan allows it and all of the sums are still there:
+    /// of a record of up to 4 096 segments.
+    ///
+    /// # Errors
+    /// As [`CrossSpectra::finish`].
+    fn finish_in_place(self: Box<Self>) -> Result<Averages, ComputeError> {
+        Ok(Averages::Home(self.finish()?))
+    }
 }
 
 /// Lagged products of every channel with the reference channels, kept by block of the record.

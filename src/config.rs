@@ -127,6 +127,14 @@ pub fn unknown_variables() -> Vec<String> {
     lines
 }
 
+/// Where compiled kernels of a GPU are kept: the service's cache folder (`CACHE_DIRECTORY`, set by systemd), or the user's.
+pub fn kernel_folder() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let users = || folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+    let kept = folder("CACHE_DIRECTORY").or_else(|| Some(users()?.join("oma-worker")));
+    kept.filter(|folder| folder.is_absolute())
+}
+
 /// Where computations run.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct BackendArgs {

@@ -112,14 +112,17 @@ impl Check {
                 findings.push(("GPU", Ok(format!("{}: {why}", named.trim_end()))));
                 continue;
             }
-            let tested = Gpu::open(Some(&adapter.name)).map(|gpu| {
-                let rates = gpu.rates();
-                format!(
-                    "{named}: self-test passed, {:.1} GFLOP/s in products of spectra, {:.2} GB/s uploaded, {:.1} ms a job",
+            let tested = Gpu::open(Some(&adapter.name)).and_then(|gpu| {
+                let (rates, peaks) = (gpu.rates(), gpu.peaks()?);
+                Ok(format!(
+                    "{named}: self-test passed, {:.1} GB/s copied, {:.1} GFLOP/s in multiply-adds, {:.1} in products of \
+                     spectra, {:.2} GB/s uploaded, {:.1} ms a job",
+                    peaks.copy_bytes / 1e9,
+                    peaks.flops / 1e9,
                     rates.flops / 1e9,
                     rates.upload_bytes / 1e9,
                     rates.latency_s * 1e3
-                )
+                ))
             });
             findings.push(("GPU", tested.map_err(anyhow::Error::from)));
         }

@@ -2,13 +2,18 @@
 
 use super::cpu::{Cpu, lags};
 use super::edges::Edges;
-use super::gpu::{DeviceError, Lags, Welch};
+use super::gpu::{DeviceError, Lags, Resident, Welch, layout};
 use super::{
-    Backend, ComputeError, CrossSpectra, LagAccumulator, LagBlock, LagPlan, LagProducts, Place, SpectralMatrices,
-    SpectralSums, WelchPlan,
+    Averages, AwaySpectra, Backend, ComputeError, CrossSpectra, LagAccumulator, LagBlock, LagPlan, LagProducts, Place,
+    SpectralMatrices, SpectralSums, WelchPlan, leading,
 };
 use crate::model::record::Block;
+use nalgebra::{Complex, DMatrix, DVector};
+use oma_linalg::Pairs;
+use std::ops::Range;
 use std::sync::Arc;
+
+type C64 = Complex<f64>;
 
 /// Called once with the reason when a device fails.
 pub(super) type OnFailure = Arc<dyn Fn(&DeviceError) + Send + Sync>;
@@ -66,8 +71,23 @@ impl CrossSpectra for Spectra {
         self.rewind.take()
     }
 
-    fn finish(mut self: Box<Self>) -> Result<SpectralMatrices, ComputeError> {
+    fn finish_in_place(mut self: Box<Self>) -> Result<Averages, ComputeError> {
         self.attempt(Welch::settle);
+        match self.gpu.take().map(|gpu| gpu.away()) {
+            Some(Ok(resident)) => Ok(Averages::Away(Box::new(Away { resident, on_failure: self.on_failure }))),
+            Some(Err(gpu)) => {
+                self.gpu = Some(gpu);
+                self.finish().map(Averages::Home)
+            }
+            None => self.finish().map(Averages::Home),
+        }
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<SpectralMatrices, ComputeError> {
+        self.attempt(|gpu| {
+            gpu.settle()?;
+            gpu.bring_home()
+        });
         if self.rewind.is_some() {
             return Err(ComputeError::Device("the record was not pushed again after a failure".into()));
         }
@@ -96,6 +116,89 @@ impl CrossSpectra for Spectra {
         }
         all.segments = segments;
         Ok(all)
+    }
+}
+
+/// Averages on the device.
+struct Away {
+    resident: Resident,
+    on_failure: OnFailure,
+}
+
+impl Away {
+    /// Tells of a failure.
+    fn attempt<T>(&self, answer: Result<T, DeviceError>) -> Result<T, ComputeError> {
+        answer.map_err(|error| {
+            (self.on_failure)(&error);
+            ComputeError::Device(error.to_string())
+        })
+    }
+}
+
+impl AwaySpectra for Away {
+    fn lines(&self) -> Range<usize> {
+        self.resident.plan().lines.clone()
+    }
+
+    fn matrices(&self, lines: Range<usize>) -> Result<SpectralMatrices, ComputeError> {
+        let sums = self.attempt(self.resident.sums(lines.clone()))?;
+        Ok(sums.average(&WelchPlan { lines, ..self.resident.plan().clone() }))
+    }
+
+    fn autospectra(&self) -> Result<Vec<DVector<f64>>, ComputeError> {
+        let sums = self.attempt(self.resident.diagonals())?;
+        let of_line = |(line, sums): (usize, &[f32])| {
+            let factor = self.resident.factor(line);
+            DVector::from_iterator(sums.len(), sums.iter().map(|&sum| f64::from(sum) * factor))
+        };
+        Ok(self.lines().zip(sums.chunks_exact(self.resident.plan().channels)).map(of_line).collect())
+    }
+
+    fn leading(&self, count: usize, scale: Option<&[f64]>) -> Result<Vec<Pairs>, ComputeError> {
+        let (first, rows) = (self.lines().start, self.resident.plan().channels);
+        let products = |lines: &[usize], width: usize, vectors: &[C64]| {
+            let factor = |at: usize| scale.map_or(1.0, |scale| scale[at / width % rows]);
+            let scaled = |(at, v): (usize, &C64)| v * factor(at);
+            let vectors: Vec<C64> = vectors.iter().enumerate().map(scaled).collect();
+            let images = self.resident.products(Some(lines), width, &vectors)?;
+            Ok(images.iter().enumerate().map(scaled).collect())
+        };
+        let found = leading::leading(rows, self.lines().len(), count, layout::PRODUCT_VECTORS, products);
+        let missing = |(line, pairs): (usize, Option<Pairs>)| match pairs {
+            Some((values, vectors)) => {
+                let factor = self.resident.factor(line);
+                Ok((values.into_iter().map(|s| s * factor).collect(), vectors))
+            }
+            None => Ok(self.matrices(line..line + 1)?.at(line).leading(count, scale)?),
+        };
+        self.attempt(found)?.into_iter().enumerate().map(|(at, pairs)| missing((first + at, pairs))).collect()
+    }
+
+    fn forms(&self, vectors: &[DVector<C64>]) -> Result<Vec<Vec<f64>>, ComputeError> {
+        let (rows, lines) = (self.resident.plan().channels, self.lines());
+        let mut forms = vec![Vec::with_capacity(vectors.len()); lines.len()];
+        for vectors in vectors.chunks(layout::PRODUCT_VECTORS) {
+            let block: Vec<C64> = (0..rows).flat_map(|i| vectors.iter().map(move |w| w[i])).collect();
+            let images = self.attempt(self.resident.products(None, vectors.len(), &block))?;
+            for ((line, forms), images) in lines.clone().zip(&mut forms).zip(images.chunks_exact(block.len())) {
+                let factor = self.resident.factor(line);
+                let form = |v: usize| -> f64 {
+                    let terms = block.iter().zip(images).skip(v).step_by(vectors.len());
+                    terms.map(|(w, image)| (w.conj() * image).re).sum::<f64>() * factor
+                };
+                forms.extend((0..vectors.len()).map(form));
+            }
+        }
+        Ok(forms)
+    }
+
+    fn total(&self, lines: Range<usize>) -> Result<DMatrix<f64>, ComputeError> {
+        let sums = self.attempt(self.resident.total(lines.clone()))?;
+        // Twice: the sums take half of 0 Hz and Nyquist, which are not one-sided.
+        let factor = 2.0 * self.resident.two_sided_factor();
+        let rows = self.resident.plan().channels;
+        let packed = |i: usize, j: usize| f64::from(sums[i * (i + 1) / 2 + j]) * factor;
+        Ok(DMatrix::from_fn(rows, rows, |i, j| packed(i.max(j), i.min(j))))
     }
 }
 

@@ -1,30 +1,39 @@
 //! The GPU backend: the same sums as the CPU's, in WGSL by way of wgpu (Vulkan, Metal, DX12).
 //!
 //! Samples go up once, in f32, or as 16-bit integers where they are whole numbers; sums are formed in f32 in blocks and
-//! come back seldom, to be added in f64 on the host. Where the device fails, the sums that are at home stay valid:
-//! [`Place`] says from where the record has to be summed again, and `super::fallback` does so on the CPU.
+//! come back seldom, to be added in f64 on the host; or they stay, and only answers to what is asked of them come back
+//! (`resident`, `super::leading`). Where the device fails, the sums that are at home stay valid: [`Place`] says from where
+//! the record has to be summed again, and `super::fallback` does so on the CPU.
 
+mod clock;
 mod device;
+mod disk;
 mod fault;
 mod kernels;
 mod lags;
 pub mod layout;
+mod peaks;
+mod resident;
 mod self_test;
 mod traffic;
 mod upload;
 mod welch;
 
+pub use clock::Times;
 pub use device::DeviceError;
 pub use fault::Fault;
+pub use peaks::Peaks;
 pub use self_test::Rates;
 pub use traffic::Traffic;
 
 pub(super) use lags::{Form, Lags, unfit as lags_unfit};
+pub(super) use resident::Resident;
 pub(super) use welch::{Welch, unfit as welch_unfit};
 
 use super::Place;
 use device::Device;
 use kernels::Pipelines;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// What is known of an adapter before it is opened.
@@ -86,6 +95,7 @@ pub fn adapters() -> Vec<Adapter> {
 pub struct Gpu {
     adapter: Adapter,
     rates: OnceLock<Rates>,
+    peaks: OnceLock<Result<Peaks, DeviceError>>,
     device: Device,
     pipelines: Pipelines,
 }
@@ -96,6 +106,14 @@ impl Gpu {
     /// # Errors
     /// [`DeviceError`], with what there is instead.
     pub fn open(wanted: Option<&str>) -> Result<Arc<Gpu>, DeviceError> {
+        Gpu::open_keeping(wanted, None)
+    }
+
+    /// The same, with compiled kernels kept in a folder for the next process, where the driver can do so.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`]; nothing that is wrong with the folder is one.
+    pub fn open_keeping(wanted: Option<&str>, kernels: Option<&Path>) -> Result<Arc<Gpu>, DeviceError> {
         let found = enumerate();
         let is_wanted = |adapter: &Adapter| match wanted {
             Some(name) => adapter.is_named(name),
@@ -115,10 +133,11 @@ impl Gpu {
                 }
             }));
         };
-        let device = Device::open(chosen)?;
+        let device = Device::open(chosen, kernels)?;
         let gpu = Gpu {
             adapter: Adapter::of(&chosen.get_info()),
             rates: OnceLock::new(),
+            peaks: OnceLock::new(),
             device,
             pipelines: Pipelines::default(),
         };
@@ -126,6 +145,8 @@ impl Gpu {
         self_test::run(&gpu)?;
         let rates = self_test::measure(&gpu)?;
         gpu.rates.get_or_init(|| rates);
+        gpu.save();
+        gpu.time_kernels(tracing::enabled!(tracing::Level::DEBUG));
         Ok(gpu)
     }
 
@@ -139,6 +160,30 @@ impl Gpu {
         self.rates.get().copied().unwrap_or_default()
     }
 
+    /// What it can do at most; measured when first asked for, in about a tenth of a second.
+    ///
+    /// # Errors
+    /// [`DeviceError`] of the measurement.
+    pub fn peaks(&self) -> Result<Peaks, DeviceError> {
+        self.peaks.get_or_init(|| peaks::measure(self)).clone()
+    }
+
+    /// Times every kernel from now on, or no longer; meanwhile every submission is waited for. Nothing is timed where the
+    /// adapter has no clock.
+    pub fn time_kernels(&self, is_on: bool) {
+        self.device.clock.switch(is_on);
+    }
+
+    /// Times of kernels while they were timed.
+    pub fn times(&self) -> Times {
+        self.device.clock.so_far()
+    }
+
+    /// Keeps compiled kernels for the next process.
+    fn save(&self) {
+        self.device.disk.iter().for_each(disk::Disk::save);
+    }
+
     /// Traffic since it was opened, its self-test included.
     pub fn traffic(&self) -> Traffic {
         self.device.counters.so_far()
@@ -147,5 +192,11 @@ impl Gpu {
     /// Makes the device fail: `after` more occasions of that kind go well. For tests.
     pub fn inject(&self, fault: Fault, after: u64) {
         self.device.faults.arm(fault, after);
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        self.save();
     }
 }

@@ -66,6 +66,14 @@ impl Hermitian {
         self.unfold(|_, _, z| z)
     }
 
+    /// D G D with the real diagonal matrix D of `scale`.
+    ///
+    /// # Panics
+    /// If there are fewer scales than rows.
+    pub fn scaled(&self, scale: &[f64]) -> DMatrix<C64> {
+        self.unfold(|i, j, z| z * (scale[i] * scale[j]))
+    }
+
     /// wᴴ G w.
     ///
     /// # Panics
@@ -98,10 +106,10 @@ impl Hermitian {
     /// # Panics
     /// If there are fewer scales than rows.
     pub fn leading(&self, count: usize, scale: Option<&[f64]>) -> Result<Pairs, NoConvergence> {
-        let scale = |i: usize| scale.map_or(1.0, |scale| scale[i]);
         let Kept::Factor(factor) = &self.kept else {
-            return leading_hermitian(&self.unfold(|i, j, z| z * (scale(i) * scale(j))), count);
+            return leading_hermitian(&scale.map_or_else(|| self.matrix(), |scale| self.scaled(scale)), count);
         };
+        let scale = |i: usize| scale.map_or(1.0, |scale| scale[i]);
         // Fᴴ F has the eigenvalues of F Fᴴ, and of v the vector F v.
         let columns = factor.len() / self.size.max(1);
         let factor = DMatrix::from_fn(self.size, columns, |i, s| factor[s * self.size + i] * scale(i));

@@ -8,6 +8,7 @@ use super::cpu::Cpu;
 use super::fallback::{LagSums, OnFailure, Spectra};
 use super::gpu::{DeviceError, Form, Gpu, Lags, Welch, lags_unfit, welch_unfit};
 use super::{Backend, CrossSpectra, LagAccumulator, LagPlan, WelchPlan};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is asked for (`OMA_BACKEND`).
@@ -22,13 +23,17 @@ pub enum Choice {
     Gpu,
 }
 
-/// Operations below which `auto` does not look for a GPU: opening one (instance, device, pipelines) is thought to take up
-/// to a second, and two cores do this much meanwhile. An estimate; `deploy/gpu-check.sh` shows when it is wrong.
-const SMALL: f64 = 2e10;
+/// Seconds that it takes to open a GPU (instance, device, pipelines): 0.1 to 0.6 s on software drivers, at cold start up to
+/// a second is told of real ones. `auto` does not look for a GPU for what the CPU does in less.
+const OPENING_S: f64 = 1.0;
 
-/// Operations a second of one core in the sums of the CPU backend, an estimate: two to three cycles for each vector of four
-/// numbers. `cargo bench --bench kernels` shows a machine's own figure.
+/// Operations a second of one core in the sums of the CPU backend. Measured by `cargo bench --bench methods -- fdd/`, whose
+/// spectra of 100 channels are 2.7e9 operations in 132 ms on two cores of an EPYC with AVX2, 1.0e10 a core, and those of 32
+/// channels 3.5e8 in 13.6 ms, 1.3e10 a core. Where it is too small, jobs go to the GPU that the CPU would do sooner.
 const CPU_FLOPS: f64 = 1e10;
+
+/// Part of the adapter's measured peak that the sums reach: the least that is accepted of the products of spectra.
+const REACHED: f64 = 0.25;
 
 /// Where the process stands with its device.
 #[derive(Debug, Default)]
@@ -45,13 +50,20 @@ enum Slot {
 pub struct Backends {
     choice: Choice,
     adapter: Option<String>,
+    /// Where compiled kernels are kept.
+    kernels: Option<PathBuf>,
     slot: Mutex<Slot>,
 }
 
 impl Backends {
     /// `adapter`: part of a name, or a PCI bus id (`OMA_GPU_ADAPTER`).
     pub fn new(choice: Choice, adapter: Option<String>) -> Arc<Backends> {
-        Arc::new(Backends { choice, adapter, slot: Mutex::default() })
+        Backends::keeping(choice, adapter, None)
+    }
+
+    /// The same, with compiled kernels of the GPU kept in a folder.
+    pub fn keeping(choice: Choice, adapter: Option<String>, kernels: Option<PathBuf>) -> Arc<Backends> {
+        Arc::new(Backends { choice, adapter, kernels, slot: Mutex::default() })
     }
 
     /// Backends that never look for a GPU.
@@ -61,7 +73,8 @@ impl Backends {
 
     /// Backends over a device that is open already.
     pub fn over(gpu: Arc<Gpu>) -> Arc<Backends> {
-        Arc::new(Backends { choice: Choice::Gpu, adapter: None, slot: Mutex::new(Slot::Open(gpu)) })
+        let slot = Mutex::new(Slot::Open(gpu));
+        Arc::new(Backends { choice: Choice::Gpu, slot, ..Backends::default() })
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
@@ -79,7 +92,7 @@ impl Backends {
             Slot::None(reason) => return Err(reason.clone()),
             Slot::Untried => {}
         }
-        match Gpu::open(self.adapter.as_deref()) {
+        match Gpu::open_keeping(self.adapter.as_deref(), self.kernels.as_deref()) {
             Ok(gpu) => {
                 let adapter = gpu.adapter();
                 tracing::info!(adapter = adapter.name, driver = adapter.driver, "GPU is used");
@@ -142,10 +155,10 @@ impl RunBackend {
         self.lock().clone()
     }
 
-    /// Logs what went over the bus since the device was opened.
+    /// Logs what went over the bus, and what each kernel took, since the device was opened.
     pub fn log_traffic(&self) {
         if let Slot::Open(gpu) = &*self.backends.slot() {
-            tracing::debug!(traffic = ?gpu.traffic(), "GPU");
+            tracing::debug!(traffic = ?gpu.traffic(), kernels = ?gpu.times(), "GPU");
         }
     }
 
@@ -159,18 +172,24 @@ impl RunBackend {
             return Err("the device failed before".into());
         }
         let is_auto = self.backends.choice == Choice::Auto;
-        if is_auto && flops < SMALL {
-            return Err(format!("too small for a GPU: {flops:.0e} operations, it begins at {SMALL:.0e}"));
+        let cpu_flops = CPU_FLOPS * rayon::current_num_threads() as f64;
+        let least = OPENING_S * cpu_flops;
+        if is_auto && flops < least {
+            return Err(format!("too small for a GPU: {flops:.0e} operations, it begins at {least:.0e}"));
         }
         let gpu = self.backends.gpu()?;
         if let Some(reason) = unfit(&gpu) {
             return Err(reason);
         }
-        let rates = gpu.rates();
-        let on_gpu = rates.latency_s + bytes / rates.upload_bytes + flops / rates.flops;
-        let on_cpu = flops / (CPU_FLOPS * rayon::current_num_threads() as f64);
-        if is_auto && on_gpu > on_cpu {
-            return Err(format!("the GPU would take {on_gpu:.1} s, the CPU {on_cpu:.1} s"));
+        if is_auto {
+            let (rates, peaks) = (gpu.rates(), gpu.peaks().map_err(|error| error.to_string())?);
+            // Samples are read on the device, spectra written and read, eight times their bytes in all.
+            let on_device = (flops / (REACHED * peaks.flops)).max(8.0 * bytes / peaks.copy_bytes);
+            let on_gpu = rates.latency_s + bytes / rates.upload_bytes + on_device;
+            let on_cpu = flops / cpu_flops;
+            if on_gpu > on_cpu {
+                return Err(format!("the GPU would take {on_gpu:.1} s, the CPU {on_cpu:.1} s"));
+            }
         }
         Ok(gpu)
     }

@@ -24,11 +24,16 @@ impl SpectralSums {
         SpectralSums { segments: 0, sums: vec![Complex::default(); entries(channels) * lines] }
     }
 
+    /// What makes a two-sided average of so many segments' sum, 1 / (fs Σw² segments).
+    pub(crate) fn factor(plan: &WelchPlan, segments: u64) -> f64 {
+        let power: f64 = hann(plan.segment_length).iter().map(|w| w * w).sum();
+        1.0 / (plan.sampling_rate_hz * power * segments.max(1) as f64)
+    }
+
     /// The averages of [`SpectralMatrices`].
     pub(crate) fn average(self, plan: &WelchPlan) -> SpectralMatrices {
         let (n, l) = (plan.segment_length, plan.channels);
-        let power: f64 = hann(n).iter().map(|w| w * w).sum();
-        let scale = 1.0 / (plan.sampling_rate_hz * power * self.segments.max(1) as f64);
+        let scale = SpectralSums::factor(plan, self.segments);
         let matrix = |(line, sums): (usize, &[Complex<f64>])| {
             let line = plan.lines.start + line;
             let one_sided = if line == 0 || 2 * line == n { scale } else { 2.0 * scale };

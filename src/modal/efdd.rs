@@ -47,11 +47,8 @@ pub fn bells(
 ) -> Result<Vec<Option<Bell>>, ModalError> {
     let lines = spectra.lines;
     let rows: Vec<DVector<C64>> = (0..peaks.len()).map(|i| row(peaks, i, filter)).collect();
-    let powers = spectra.every(|matrices, line| {
-        let g = matrices.at(line);
-        // w as a column holds wᴴ.
-        Ok(rows.iter().map(|w| g.quadratic_form(w)).collect::<Vec<f64>>())
-    })?;
+    // w as a column holds wᴴ.
+    let powers = spectra.forms(&rows)?;
     let bells = (0..peaks.len())
         .into_par_iter()
         .map(|i| {

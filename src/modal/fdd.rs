@@ -73,10 +73,8 @@ impl Peak {
 /// As [`Spectra::each`].
 pub fn peaks(spectra: &Spectra<'_>, setting: &PeakSetting) -> Result<Vec<Peak>, ModalError> {
     let scaled = UnitVariance::new(spectra)?;
-    let log = spectra.every(|matrices, line| {
-        let (values, _) = matrices.at(line).leading(1, Some(&scaled.0))?;
-        Ok(values[0].max(f64::MIN_POSITIVE).ln())
-    })?;
+    let first = spectra.leading_values(1, Some(&scaled.0))?;
+    let log: Vec<f64> = first.iter().map(|values| values[0].max(f64::MIN_POSITIVE).ln()).collect();
     let averages = independent_averages(spectra.segments, setting.overlap);
     let least = setting.prominence * (2.0 / averages).sqrt();
     // The mean of each segment is removed, and the Hann window spreads that over the first lines.

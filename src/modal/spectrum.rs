@@ -1,12 +1,13 @@
 //! Welch spectra of a record and their singular values, in as much memory as there may be.
 
 use super::ModalError;
-use crate::compute::{Backend, SpectralMatrices, WelchPlan, cost};
+use crate::compute::{self, Averages, AwaySpectra, Backend, ComputeError, SpectralMatrices, WelchPlan, cost};
 use crate::model::control::Control;
 use crate::model::record::{Record, RecordInfo};
-use nalgebra::DMatrix;
+use nalgebra::{Complex, DMatrix, DVector};
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// Half-overlapped segments that the rule leaves: the standard deviation of ln s₁ is then below 0.2.
 const SEGMENTS: u64 = 40;
@@ -27,7 +28,8 @@ pub fn segment_length_by_rule(info: &RecordInfo) -> usize {
 }
 
 /// The spectral matrices of a record: all of them at once, or, where they would take more memory than there may be, some
-/// lines at a time, each time from the record.
+/// lines at a time, each time from the record. Those that a device summed stay there where less comes home so
+/// ([`compute::pays`]); should it fail, the record is summed again.
 pub struct Spectra<'a> {
     record: &'a dyn Record,
     backend: &'a dyn Backend,
@@ -35,7 +37,9 @@ pub struct Spectra<'a> {
     plan: WelchPlan,
     /// Lines that may be in memory at a time.
     width: usize,
-    whole: Option<SpectralMatrices>,
+    whole: Option<Averages>,
+    /// The whole once it was on a device and had to come home.
+    home: OnceLock<Averages>,
     /// Hz between lines.
     pub line_hz: f64,
     /// Lines from 0 Hz to Nyquist.
@@ -66,7 +70,7 @@ impl<'a> Spectra<'a> {
         let of_stretch = |samples: u64| (samples + hop as u64).saturating_sub(segment_length as u64) / hop as u64;
         let segments = info.segments.iter().map(|stretch| of_stretch(stretch.samples)).sum::<u64>() as usize;
         let plan = WelchPlan::new(channels, info.sampling_rate_hz, segment_length, hop);
-        let plan = WelchPlan { segments: Some(segments), ..plan };
+        let plan = WelchPlan { segments: Some(segments), in_place: compute::pays(channels), ..plan };
         let lines = plan.lines.len();
         let columns = if cost::keeps_segments(segments, channels) { segments } else { channels };
         let width = control.parts_in_memory(
@@ -81,6 +85,7 @@ impl<'a> Spectra<'a> {
             control,
             width,
             whole: None,
+            home: OnceLock::new(),
             line_hz: info.sampling_rate_hz / segment_length as f64,
             lines,
             segments,
@@ -99,7 +104,14 @@ impl<'a> Spectra<'a> {
 
     /// All of the matrices, where they are in memory.
     pub fn whole(&self) -> Option<&SpectralMatrices> {
-        self.whole.as_ref()
+        match self.averages()? {
+            Averages::Home(matrices) => Some(matrices),
+            Averages::Away(_) => None,
+        }
+    }
+
+    fn averages(&self) -> Option<&Averages> {
+        self.home.get().or(self.whole.as_ref())
     }
 
     /// What `of_line` makes of each of `lines`, ascending; it is given the matrices of the line and its neighbours.
@@ -112,26 +124,57 @@ impl<'a> Spectra<'a> {
         of_line: impl Fn(&SpectralMatrices, usize) -> Result<T, ModalError> + Sync,
     ) -> Result<Vec<T>, ModalError> {
         let mut all = Vec::with_capacity(lines.len());
-        self.sweep(lines, |matrices, lines| {
-            let of_line = |line: &usize| -> Result<T, ModalError> {
-                self.control.checkpoint()?;
-                of_line(matrices, *line)
-            };
-            all.append(&mut lines.par_iter().map(of_line).collect::<Result<Vec<T>, ModalError>>()?);
+        self.sweep(lines, |averages, lines| {
+            let mut these = Vec::with_capacity(lines.len());
+            match averages {
+                Averages::Home(matrices) => these = self.at_home(matrices, lines, &of_line)?,
+                Averages::Away(away) => {
+                    // Neighbours come home together.
+                    for lines in lines.chunk_by(|line, next| next - line <= NEIGHBOURS) {
+                        let matrices = away.matrices(around(lines, self.lines))?;
+                        these.append(&mut self.at_home(&matrices, lines, &of_line)?);
+                    }
+                }
+            }
+            all.append(&mut these);
             Ok(())
         })?;
         Ok(all)
     }
 
-    /// The same of every line.
-    ///
-    /// # Errors
-    /// As [`Spectra::each`].
-    pub fn every<T: Send>(
+    fn at_home<T: Send>(
         &self,
+        matrices: &SpectralMatrices,
+        lines: &[usize],
         of_line: impl Fn(&SpectralMatrices, usize) -> Result<T, ModalError> + Sync,
     ) -> Result<Vec<T>, ModalError> {
-        self.each(&(0..self.lines).collect::<Vec<_>>(), of_line)
+        let of_line = |line: &usize| -> Result<T, ModalError> {
+            self.control.checkpoint()?;
+            of_line(matrices, *line)
+        };
+        lines.par_iter().map(of_line).collect()
+    }
+
+    /// The same of every line, by `of_line` where the matrices are at home, by `of_all` where they are on a device; that one
+    /// answers for every line that it has.
+    fn every<T: Send + Clone>(
+        &self,
+        of_all: impl Fn(&dyn AwaySpectra) -> Result<Vec<T>, ComputeError>,
+        of_line: impl Fn(&SpectralMatrices, usize) -> Result<T, ModalError> + Sync,
+    ) -> Result<Vec<T>, ModalError> {
+        let mut all = Vec::with_capacity(self.lines);
+        self.sweep(&(0..self.lines).collect::<Vec<_>>(), |averages, lines| {
+            match averages {
+                Averages::Home(matrices) => all.append(&mut self.at_home(matrices, lines, &of_line)?),
+                Averages::Away(away) => {
+                    self.control.checkpoint()?;
+                    let (answers, first) = (of_all(&**away)?, away.lines().start);
+                    all.extend(lines.iter().map(|line| answers[line - first].clone()));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(all)
     }
 
     /// G_ii of every channel at every line, [channel][line].
@@ -139,7 +182,8 @@ impl<'a> Spectra<'a> {
     /// # Errors
     /// As [`Spectra::new`].
     pub fn autospectra(&self) -> Result<Vec<Vec<f64>>, ModalError> {
-        let by_line = self.every(|matrices, line| Ok(matrices.at(line).diagonal()))?;
+        let of_line = |matrices: &SpectralMatrices, line| Ok(DVector::from_vec(matrices.at(line).diagonal()));
+        let by_line = self.every(|away| away.autospectra(), of_line)?;
         Ok((0..self.channels()).map(|i| by_line.iter().map(|powers| powers[i]).collect()).collect())
     }
 
@@ -149,13 +193,42 @@ impl<'a> Spectra<'a> {
     /// As [`Spectra::new`].
     pub fn total(&self) -> Result<DMatrix<f64>, ModalError> {
         let mut total = DMatrix::zeros(self.channels(), self.channels());
-        self.sweep(&(0..self.lines).collect::<Vec<_>>(), |matrices, lines| {
-            for line in lines {
-                total.zip_apply(&matrices.at(*line).matrix(), |sum, g| *sum += g.re);
+        self.sweep(&(0..self.lines).collect::<Vec<_>>(), |averages, lines| {
+            match averages {
+                Averages::Home(matrices) => {
+                    for line in lines {
+                        total.zip_apply(&matrices.at(*line).matrix(), |sum, g| *sum += g.re);
+                    }
+                }
+                Averages::Away(away) => total += away.total(lines[0]..lines[0] + lines.len())?,
             }
             Ok(())
         })?;
         Ok(total)
+    }
+
+    /// The largest `count` eigenvalues of every line's G, descending; of D G D where `scale`, the diagonal of D, is given.
+    ///
+    /// # Errors
+    /// As [`Spectra::each`].
+    pub fn leading_values(&self, count: usize, scale: Option<&[f64]>) -> Result<Vec<Vec<f64>>, ModalError> {
+        let values = |(values, _): oma_linalg::Pairs| values;
+        self.every(
+            |away| Ok(away.leading(count, scale)?.into_iter().map(values).collect()),
+            |matrices, line| Ok(values(matrices.at(line).leading(count, scale)?)),
+        )
+    }
+
+    /// wᴴ G w of every line and each of the vectors, [line][vector].
+    ///
+    /// # Errors
+    /// As [`Spectra::each`].
+    pub fn forms(&self, vectors: &[DVector<Complex<f64>>]) -> Result<Vec<Vec<f64>>, ModalError> {
+        let of_line = |matrices: &SpectralMatrices, line| {
+            let g = matrices.at(line);
+            Ok(vectors.iter().map(|w| g.quadratic_form(w)).collect())
+        };
+        self.every(|away| away.forms(vectors), of_line)
     }
 
     /// The largest `count` singular values of every line, largest first, power units: `values[j][k]` is s_j at line k.
@@ -163,40 +236,61 @@ impl<'a> Spectra<'a> {
     /// # Errors
     /// As [`Spectra::each`].
     pub fn singular_values(&self, count: usize) -> Result<Vec<Vec<f64>>, ModalError> {
-        let by_line = self.every(|matrices, line| {
-            // Round-off may leave a zero eigenvalue of the positive semidefinite matrix slightly negative.
-            let (values, _) = matrices.at(line).leading(count, None)?;
-            Ok(values.into_iter().map(|s| s.max(0.0)).collect::<Vec<f64>>())
-        })?;
-        Ok((0..count.min(self.channels())).map(|j| by_line.iter().map(|values| values[j]).collect()).collect())
+        let by_line = self.leading_values(count, None)?;
+        // Round-off may leave a zero eigenvalue of the positive semidefinite matrix slightly negative.
+        let of_all = |j: usize| by_line.iter().map(|values| values[j].max(0.0)).collect();
+        Ok((0..count.min(self.channels())).map(of_all).collect())
     }
 
-    /// Visits the matrices of `lines` and of their neighbours, as many lines at a time as may be in memory.
+    /// Visits the averages of `lines` and of their neighbours, as many lines at a time as may be in memory. A visit that a
+    /// device's failure ended is made once more, of sums on the CPU; until then it must have changed nothing.
     fn sweep(
         &self,
         lines: &[usize],
-        mut visit: impl FnMut(&SpectralMatrices, &[usize]) -> Result<(), ModalError>,
+        mut visit: impl FnMut(&Averages, &[usize]) -> Result<(), ModalError>,
     ) -> Result<(), ModalError> {
-        if let Some(whole) = &self.whole {
-            return visit(whole, lines);
+        let is_lost =
+            |answer: &Result<(), ModalError>| matches!(answer, Err(ModalError::Compute(ComputeError::Device(_))));
+        if let Some(averages) = self.averages() {
+            let answer = visit(averages, lines);
+            if matches!(averages, Averages::Home(_)) || !is_lost(&answer) {
+                return answer;
+            }
+            let again = self.sum(0..self.lines)?;
+            return visit(self.home.get_or_init(|| again), lines);
         }
         let mut rest = lines;
         while let Some(first) = rest.first() {
             let from = first.saturating_sub(1);
             let these;
             (these, rest) = rest.split_at(rest.partition_point(|line| line + 1 < from + self.width));
-            let until = these.last().map_or(from, |last| self.lines.min(last + 2));
-            visit(&self.sum(from..until)?, these)?;
+            let range = from..around(these, self.lines).end;
+            let averages = self.sum(range.clone())?;
+            let answer = visit(&averages, these);
+            if matches!(averages, Averages::Home(_)) || !is_lost(&answer) {
+                answer?;
+            } else {
+                drop(averages);
+                visit(&self.sum(range)?, these)?;
+            }
         }
         Ok(())
     }
 
-    fn sum(&self, lines: Range<usize>) -> Result<SpectralMatrices, ModalError> {
+    fn sum(&self, lines: Range<usize>) -> Result<Averages, ModalError> {
         let mut sums = self.backend.cross_spectra(&WelchPlan { lines, ..self.plan.clone() });
         super::sum_blocks(self.record, "spectra", self.control, |block| {
             block.into_iter().for_each(|block| sums.push(block));
             sums.rewind(block.is_none())
         })?;
-        Ok(sums.finish()?)
+        Ok(sums.finish_in_place()?)
+    }
+}
+
+/// Lines from the one before the first to the one behind the last.
+fn around(lines: &[usize], count: usize) -> Range<usize> {
+    match lines {
+        [] => 0..0,
+        [first, ..] => first.saturating_sub(1)..count.min(lines[lines.len() - 1] + 2),
     }
 }

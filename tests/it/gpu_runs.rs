@@ -97,6 +97,45 @@ fn after_a_loss_the_blocks_that_were_complete_are_not_computed_again() {
     assert_eq!(samples(&cpu), samples(&broken));
 }
 
+#[test]
+fn peaks_are_measured_and_kernels_are_timed() {
+    let device = gpu::open();
+    let peaks = device.peaks().unwrap();
+    // A memory of 10 MB/s or a processor of 10 MFLOP/s is none, nor are a thousand times the largest.
+    assert!((1e7..1e16).contains(&peaks.copy_bytes) && (1e7..1e17).contains(&peaks.flops), "{peaks:?}");
+    assert!(device.times().is_empty(), "nobody wanted to know");
+    let before = device.traffic();
+    device.time_kernels(true);
+    traffic(&device, Kind::Random, 1);
+    device.time_kernels(false);
+    let times = device.times();
+    let passes: u64 = times.values().map(|(passes, _)| passes).sum();
+    assert_eq!(passes, device.traffic().since(before).dispatches);
+    assert!(times["segment_spectra"].1 > 0.0 && times["cross_spectra"].1 > 0.0, "{times:?}");
+    eprintln!("{peaks:?}, {times:?}");
+}
+
+/// Whatever is in its place.
+#[test]
+fn compiled_kernels_are_kept_where_the_driver_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernels = folder.path().join("kernels");
+    let name = gpu::open().adapter().name.clone();
+    let open = |kernels: &std::path::Path| drop(Gpu::open_keeping(Some(&name), Some(kernels)).unwrap());
+    open(&kernels);
+    let files: Vec<_> = std::fs::read_dir(&kernels).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let written = std::fs::read(&files[0]).unwrap();
+    open(&kernels);
+    for content in [&written[..written.len() / 2], &[7; 4096]] {
+        std::fs::write(&files[0], content).unwrap();
+        open(&kernels);
+        assert_ne!(std::fs::read(&files[0]).unwrap(), content, "it is written anew");
+    }
+    // A folder that cannot be.
+    open(&files[0]);
+}
+
 fn traffic(device: &Arc<Gpu>, kind: Kind, chunks: usize) -> (f64, u64, u64, u64) {
     let samples = chunks * 64 * LENGTH / 2 + LENGTH / 2;
     let record = MemoryRecord::new(50.0, cases::record(kind, 64, samples));
@@ -212,6 +251,13 @@ fn twins_read_like_the_formula_and_agree_with_the_cpu() {
     let single = vec![y.iter().map(|y| *y as f32).collect::<Vec<_>>()];
     let whole = [Segment { start: 0, samples: 64 }];
     gpu::blocks(&single, &whole, &[64]).iter().for_each(|block| cpu.push(block));
+    // Of 2 × 2: [2, 1 + i; 1 − i, 3] times (1, i), and a line between the ends counts whole.
+    let complex = nalgebra::Complex::new;
+    let packed = [complex(2.0, 0.0), complex(1.0, -1.0), complex(3.0, 0.0)];
+    let product = twins::hermitian_products(&packed, &[complex(1.0, 0.0), complex(0.0, 1.0)]);
+    assert_eq!(product, [complex(1.0, 1.0), complex(1.0, 2.0)]);
+    assert_eq!(twins::line_totals(&[complex(2.0, 0.0), complex(5.0, 7.0), complex(4.0, 0.0)]), 8.0);
+    assert_eq!(twins::peak_rates(1e9, 160), 2.0);
     let power: f64 = window.iter().map(|w| w * w).sum();
     for (k, g) in cpu.finish().unwrap().matrices.iter().enumerate() {
         let one_sided = if k == 0 || k == 32 { 1.0 } else { 2.0 };

@@ -26,6 +26,7 @@ mod faults; // one fault at a time: shutdown, panics, standstill, poison
 mod field_records; // measured records as loggers leave them
 mod formats; // raw files that are no text: Parquet tables and universal files
 mod gpu_runs; // faults, traffic and modes on the GPU
+mod gpu_worker; // runs of the whole worker whose GPU fails
 mod harmonics; // sinusoids of machines beside the modes
 mod http; // the answers of a worker process over a real socket
 mod ingest; // raw files of every kind → samples, or one clear error
@@ -33,6 +34,7 @@ mod ingest; // raw files of every kind → samples, or one clear error
 mod kafka_tls; // Kafka over TLS
 mod log; // what the log says of a run
 mod merging; // the results of several setups as one
+mod pairs; // what is asked of spectra that stay on the GPU
 mod parity; // the GPU's sums against the CPU's, the formula's and exact ones
 mod platform; // worker processes on the real servers, as the platform runs them
 mod plscf; // pLSCF against exact correlations, chains and pyOMA2's figures

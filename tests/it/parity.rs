@@ -3,6 +3,7 @@
 use crate::support::cases::{self, Kind, LAGS, SPECTRA};
 use crate::support::gpu::{self, Stamped, compare_products, compare_spectra, powers};
 use nalgebra::Complex;
+use oma_worker::compute::gpu::layout::Transform;
 use oma_worker::compute::{Hermitian, LagPlan, SpectralMatrices, WelchPlan};
 use oma_worker::model::record::Segment;
 
@@ -22,8 +23,14 @@ fn spectra_are_those_of_the_cpu_in_every_case() {
         let samples = (case.segments - 1) * hop + case.length + hop / 3;
         let record = cases::record(case.kind, case.channels, samples);
         let plan = WelchPlan::new(case.channels, 50.0, case.length, hop);
-        let both = gpu::spectra(&device, &plan, &gpu::blocks(&record, &whole(samples), SIZES));
+        let blocks = gpu::blocks(&record, &whole(samples), SIZES);
+        let both = gpu::spectra(&device, &plan, &blocks);
         assert_eq!(both[1].value.segments, case.segments);
+        if Transform::new(case.length).is_none() {
+            // The same bits, and `a_length_without_a_kernel_goes_to_the_cpu_and_says_so` holds it to the reason.
+            assert!(both[0].backend == "cpu" && both[0].value == both[1].value, "{case:?}");
+            continue;
+        }
         match compare_spectra(&both) {
             Ok(worst) => eprintln!("{case:?}: {worst:.2} tolerances"),
             Err(error) => failed.push(format!("{case:?}: {error}")),

@@ -3,7 +3,8 @@
 use crate::support::twins;
 use naga::{Module, TypeInner};
 use oma_worker::compute::gpu::layout::{
-    CROSS_CONSTANTS, CROSS_SPECTRA, LAG_CONSTANTS, LAG_PRODUCTS, LONGEST, SHADERS, SHORTEST, Shader, Tile, Transform,
+    CROSS_CONSTANTS, CROSS_SPECTRA, HERMITIAN_PRODUCTS, LAG_CONSTANTS, LAG_PRODUCTS, LINE_TOTALS, LONGEST,
+    PEAK_CONSTANTS, PEAK_RATES, PRODUCT_CONSTANTS, SHADERS, SHORTEST, Shader, TOTAL_CONSTANTS, Tile, Transform,
 };
 use std::collections::BTreeSet;
 
@@ -48,7 +49,14 @@ fn every_override_constant_is_filled_and_no_other() {
 
 #[test]
 fn constants_of_the_shaders_are_those_of_the_host() {
-    for (shader, constants) in [(LAG_PRODUCTS, LAG_CONSTANTS), (CROSS_SPECTRA, CROSS_CONSTANTS)] {
+    let all = [
+        (LAG_PRODUCTS, LAG_CONSTANTS),
+        (CROSS_SPECTRA, CROSS_CONSTANTS),
+        (HERMITIAN_PRODUCTS, PRODUCT_CONSTANTS),
+        (LINE_TOTALS, TOTAL_CONSTANTS),
+        (PEAK_RATES, PEAK_CONSTANTS),
+    ];
+    for (shader, constants) in all {
         let module = parsed(&shader);
         for (name, value) in constants {
             let constant = module.constants.iter().find(|(_, c)| c.name.as_deref() == Some(*name)).unwrap().1;

@@ -2,8 +2,11 @@
 //!
 //! No call of it panics for what a driver says: each runs inside error scopes, each wait has a bound.
 
+use super::clock::{Clock, Stamps};
+use super::disk::Disk;
 use super::fault::{Fault, Faults};
 use super::traffic::Counters;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -142,14 +145,16 @@ pub(super) struct Device {
     arena: Arc<Arena>,
     pub(super) counters: Arc<Counters>,
     pub(super) faults: Faults,
+    pub(super) clock: Clock,
+    pub(super) disk: Option<Disk>,
 }
 
 impl Device {
-    pub(super) fn open(adapter: &wgpu::Adapter) -> Result<Device, DeviceError> {
+    pub(super) fn open(adapter: &wgpu::Adapter, kernels: Option<&Path>) -> Result<Device, DeviceError> {
         let limits = adapter.limits();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("oma-worker"),
-            required_features: wgpu::Features::empty(),
+            required_features: adapter.features() & (Disk::FEATURE | Clock::FEATURE),
             required_limits: limits.clone(),
             experimental_features: wgpu::ExperimentalFeatures::disabled(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
@@ -166,7 +171,24 @@ impl Device {
         device.on_uncaptured_error(Arc::new(|error| tracing::warn!(%error, "GPU")));
         let arena = Arc::new(Arena::default());
         let counters = arena.counters.clone();
-        Ok(Device { device, queue, limits, lost, arena, counters, faults: Faults::default() })
+        let disk = kernels.and_then(|folder| Disk::open(&device, &adapter.get_info(), folder));
+        let (faults, clock) = (Faults::default(), Clock::default());
+        Ok(Device { device, queue, limits, lost, arena, counters, faults, clock, disk })
+    }
+
+    /// Marks for the passes of a submission, where they are wanted and can be had.
+    pub(super) fn stamps(&self) -> Option<Stamps> {
+        let is_timed = self.clock.is_on() && self.device.features().contains(Clock::FEATURE);
+        is_timed.then(|| Stamps::new(&self.device))
+    }
+
+    /// Seconds of one tick of the device's clock.
+    pub(super) fn tick_s(&self) -> f64 {
+        f64::from(self.queue.get_timestamp_period()) * 1e-9
+    }
+
+    pub(super) fn readback(&self, what: &'static str, bytes: u64) -> Result<Buffer, DeviceError> {
+        self.buffer(Use::Readback, what, bytes)
     }
 
     pub(super) fn limits(&self) -> &wgpu::Limits {

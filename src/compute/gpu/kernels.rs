@@ -1,8 +1,13 @@
 //! Pipelines, made once, and one function for each kernel that records its dispatch.
 
 use super::Gpu;
-use super::device::{Buffer, DeviceError, Use};
-use super::layout::{self, CorrelationParams, CrossParams, LagParams, SegmentParams, Shader, Tile, Transform};
+use super::clock::Stamps;
+use super::device::{Buffer, DeviceError, Ticket, Use};
+use super::disk::Disk;
+use super::layout::{
+    self, CorrelationParams, CrossParams, LagParams, PeakParams, ProductParams, SegmentParams, Shader, Tile,
+    TotalParams, Transform,
+};
 use std::collections::HashMap;
 use std::f64::consts::PI;
 use std::ops::Range;
@@ -29,6 +34,7 @@ pub(super) fn twiddles(length: usize) -> Vec<f32> {
 pub(super) struct Commands<'a> {
     gpu: &'a Gpu,
     encoder: wgpu::CommandEncoder,
+    stamps: Option<Stamps>,
     held: Vec<Buffer>,
 }
 
@@ -54,13 +60,13 @@ pub(super) fn tiles(tile: Tile, rows: usize, columns: usize, is_lower: bool) -> 
     (0..count(rows)).flat_map(column).flatten().collect()
 }
 
-/// Lines that one dispatch of `cross_spectra` may take, so that it stays far below the watchdogs of desktops:
-/// a twentieth of a second at the measured rate.
+/// Seconds that one dispatch of lines may take, so that it stays far below the watchdogs of desktops, at
+/// the measured rate.
 const DISPATCH_SECONDS: f64 = 0.05;
 
 impl<'a> Commands<'a> {
     pub(super) fn new(gpu: &'a Gpu) -> Commands<'a> {
-        Commands { gpu, encoder: gpu.device.encoder(), held: Vec::new() }
+        Commands { gpu, encoder: gpu.device.encoder(), stamps: gpu.device.stamps(), held: Vec::new() }
     }
 
     pub(super) fn hold(&mut self, buffer: Buffer) {
@@ -68,12 +74,17 @@ impl<'a> Commands<'a> {
     }
 
     pub(super) fn copy(&mut self, from: &Buffer, to: &Buffer, bytes: u64) {
-        self.encoder.copy_buffer_to_buffer(from.raw(), 0, to.raw(), 0, bytes);
+        self.copy_from((from, 0), to, bytes);
+    }
+
+    /// From so many bytes behind the beginning on.
+    pub(super) fn copy_from(&mut self, (from, at): (&Buffer, u64), to: &Buffer, bytes: u64) {
+        self.encoder.copy_buffer_to_buffer(from.raw(), at, to.raw(), 0, bytes);
     }
 
     /// Hands the commands over; the buffers stay with the caller until it has waited.
-    pub(super) fn submit(self) -> Result<(super::device::Ticket, Vec<Buffer>), DeviceError> {
-        Ok((self.gpu.device.submit(self.encoder)?, self.held))
+    pub(super) fn submit(self) -> Result<(Ticket, Vec<Buffer>), DeviceError> {
+        Ok((send(self.gpu, self.encoder, self.stamps)?, self.held))
     }
 
     fn pipeline(
@@ -103,7 +114,7 @@ impl<'a> Commands<'a> {
                     // Every kernel writes its workgroup memory before it reads it; zeroing costs seconds on SwiftShader.
                     zero_initialize_workgroup_memory: false,
                 },
-                cache: None,
+                cache: self.gpu.device.disk.as_ref().map(Disk::cache),
             })
         })?;
         made.insert(key, pipeline.clone());
@@ -124,14 +135,16 @@ impl<'a> Commands<'a> {
         let entry =
             |(binding, buffer)| wgpu::BindGroupEntry { binding, resource: Buffer::raw(buffer).as_entire_binding() };
         let entries: Vec<_> = all.map(entry).collect();
-        let encoder = &mut self.encoder;
+        let (encoder, stamps) = (&mut self.encoder, &mut self.stamps);
         self.gpu.device.scoped(what, |device| {
             let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(what),
                 layout: &pipeline.get_bind_group_layout(0),
                 entries: &entries,
             });
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let timestamp_writes = stamps.as_mut().and_then(|stamps| stamps.next(what));
+            let mut pass =
+                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(what), timestamp_writes });
             pass.set_pipeline(pipeline);
             pass.set_bind_group(0, &group, &[]);
             let [x, y, z] = groups.map(|count| count as u32);
@@ -170,11 +183,7 @@ impl<'a> Commands<'a> {
         let pipeline = self.pipeline(layout::CROSS_SPECTRA, "main", (tile.side, 0), &tile.constants())?;
         let width = |rows: usize| (rows.next_multiple_of(layout::PAD) / 2) as u32;
         // Complex multiply-adds are eight operations.
-        let line_flops = (8 * tile_count * tile.channels().pow(2) * stretches) as f64;
-        let rate = self.gpu.rates().flops;
-        let band = ((DISPATCH_SECONDS * rate / line_flops) as usize).clamp(1, MOST_GROUPS);
-        // Before the rate is known the jobs are small.
-        let band = if rate == 0.0 { MOST_GROUPS } else { band.max(lines.len().div_ceil(MOST_BANDS)) };
+        let band = self.band((8 * tile_count * tile.channels().pow(2) * stretches) as f64, lines.len());
         for first_line in lines.clone().step_by(band) {
             let start = if is_start { layout::START } else { 0 };
             let lower = if sides.is_lower { layout::LOWER } else { 0 };
@@ -200,11 +209,38 @@ impl<'a> Commands<'a> {
         Ok(())
     }
 
+    /// Lines of one dispatch, of so many operations each.
+    fn band(&self, line_flops: f64, lines: usize) -> usize {
+        let rate = self.gpu.rates().flops;
+        let band = ((DISPATCH_SECONDS * rate / line_flops) as usize).clamp(1, MOST_GROUPS);
+        // Before the rate is known the jobs are small.
+        if rate == 0.0 { MOST_GROUPS } else { band.max(lines.div_ceil(MOST_BANDS)).min(MOST_GROUPS) }
+    }
+
     /// Ends a submission within the commands, so that none takes long.
     fn cut(&mut self) -> Result<(), DeviceError> {
         let encoder = std::mem::replace(&mut self.encoder, self.gpu.device.encoder());
-        let ticket = self.gpu.device.submit(encoder)?;
+        let stamps = std::mem::replace(&mut self.stamps, self.gpu.device.stamps());
+        let ticket = send(self.gpu, encoder, stamps)?;
         self.gpu.device.wait(&ticket)
+    }
+
+    /// One of the two kernels of [`super::peaks`]; `params.groups` is set here.
+    pub(super) fn peak_rates(
+        &mut self,
+        [from, to]: [&Buffer; 2],
+        params: PeakParams,
+        is_copy: bool,
+    ) -> Result<(), DeviceError> {
+        let pipeline = self.pipeline(layout::PEAK_RATES, if is_copy { "copy" } else { "main" }, (0, 0), &[])?;
+        let groups = (params.numbers as usize).div_ceil(layout::PEAK_THREADS);
+        let x = groups.min(MOST_GROUPS);
+        let params = PeakParams { groups: x as u32, ..params };
+        let uniform = (2, bytemuck::bytes_of(&params));
+        let grid = [x, groups.div_ceil(x), 1];
+        let buffers = [(1, to), (0, from)];
+        let buffers = if is_copy { &buffers[..] } else { &buffers[..1] };
+        self.dispatch(layout::PEAK_RATES.name, &pipeline, buffers, uniform, grid)
     }
 
     /// Correlations from summed products of spectra.
@@ -221,6 +257,48 @@ impl<'a> Commands<'a> {
         let buffers = [(0, spectra), (1, twiddles), (2, products)];
         let uniform = (3, bytemuck::bytes_of(&params));
         self.dispatch(layout::CORRELATIONS.name, &pipeline, &buffers, uniform, [x, groups.div_ceil(x), 1])
+    }
+
+    /// Products of the matrices of `count` listed lines with vectors; `params.first` is set here.
+    pub(super) fn hermitian_products(
+        &mut self,
+        [sums, lines, vectors, products]: [&Buffer; 4],
+        params: ProductParams,
+        count: usize,
+    ) -> Result<(), DeviceError> {
+        let pipeline = self.pipeline(layout::HERMITIAN_PRODUCTS, "main", (0, 0), &[])?;
+        let tiles = (params.rows as usize).div_ceil(layout::PRODUCT_TILE);
+        let padded = tiles * layout::PRODUCT_TILE;
+        let band = self.band((8 * padded * padded * layout::PRODUCT_VECTORS) as f64, count);
+        let buffers = [(0, sums), (1, lines), (2, vectors), (3, products)];
+        for first in (0..count).step_by(band) {
+            let params = ProductParams { first: first as u32, ..params };
+            let uniform = (4, bytemuck::bytes_of(&params));
+            let groups = [tiles, band.min(count - first), 1];
+            self.dispatch(layout::HERMITIAN_PRODUCTS.name, &pipeline, &buffers, uniform, groups)?;
+            if first + band < count {
+                self.cut()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The total of the sums' real parts over lines (`is_total`), or the diagonals of the lines; `params.groups` is set here.
+    pub(super) fn line_totals(
+        &mut self,
+        [sums, totals]: [&Buffer; 2],
+        params: TotalParams,
+        is_total: bool,
+    ) -> Result<(), DeviceError> {
+        let entry = if is_total { "main" } else { "diagonals" };
+        let pipeline = self.pipeline(layout::LINE_TOTALS, entry, (0, 0), &[])?;
+        let numbers = if is_total { params.pairs } else { params.lines * params.rows } as usize;
+        let groups = numbers.div_ceil(layout::TOTAL_THREADS);
+        let x = groups.min(MOST_GROUPS);
+        let params = TotalParams { groups: x as u32, ..params };
+        let uniform = (2, bytemuck::bytes_of(&params));
+        let grid = [x, groups.div_ceil(x), 1];
+        self.dispatch(layout::LINE_TOTALS.name, &pipeline, &[(0, sums), (1, totals)], uniform, grid)
     }
 
     /// Lag products of `slabs`, added to `products`.
@@ -244,6 +322,13 @@ impl<'a> Commands<'a> {
         let x = threads.min(MOST_GROUPS);
         let outputs = [(3, partials), (4, products)];
         self.dispatch("lag_products", &gather, &outputs, uniform, [x, threads.div_ceil(x), 1])
+    }
+}
+
+fn send(gpu: &Gpu, encoder: wgpu::CommandEncoder, stamps: Option<Stamps>) -> Result<Ticket, DeviceError> {
+    match stamps {
+        Some(stamps) => stamps.submit(&gpu.device, encoder),
+        None => gpu.device.submit(encoder),
     }
 }
 

@@ -114,6 +114,54 @@ uniform! {
     }
 }
 
+uniform! {
+    /// Uniform of `hermitian_products`.
+    ProductParams {
+        /// Channels.
+        rows,
+        /// Pairs that are stored for a line.
+        pairs,
+        /// Vectors of a line, at most [`PRODUCT_VECTORS`].
+        vectors,
+        /// Numbers from the vectors of one listed line to those of the next; 0: the same vectors for all.
+        stride,
+        /// First listed line of this dispatch.
+        first,
+    }
+}
+
+uniform! {
+    /// Uniform of `line_totals`.
+    TotalParams {
+        /// Channels.
+        rows,
+        /// Pairs that are stored for a line.
+        pairs,
+        /// Place of the first line in the sums.
+        first,
+        /// Lines.
+        lines,
+        /// Line of the first sums.
+        base_line,
+        /// Line of half the sampling rate; of none where the segment length is odd.
+        nyquist,
+        /// Workgroups in x.
+        groups,
+    }
+}
+
+uniform! {
+    /// Uniform of `peak_rates`.
+    PeakParams {
+        /// Numbers that are written, vec4.
+        numbers,
+        /// Multiply-adds of each chain.
+        steps,
+        /// Workgroups in x.
+        groups,
+    }
+}
+
 /// Flag of [`CrossParams`]: what was in the sums before does not count.
 pub(super) const START: u32 = 1;
 /// Flag of [`CrossParams`]: the pairs are Hermitian, the lower triangle is stored.
@@ -132,6 +180,31 @@ pub(super) const REFERENCE_TILE: usize = 4;
 pub(super) const TIME_TILE: usize = 256;
 /// Threads of a workgroup of `lag_products`.
 pub(super) const LAG_THREADS: usize = CHANNEL_TILE * LAG_TILE / 4;
+
+/// Rows of a tile of `hermitian_products`; the sums of 64 tiles are as long as an f32 sum may be.
+pub(super) const PRODUCT_TILE: usize = 32;
+/// Vectors of `hermitian_products` at a time.
+pub(in crate::compute) const PRODUCT_VECTORS: usize = 4;
+/// Channels up to which `hermitian_products` keeps its accuracy.
+pub(super) const PRODUCT_ROWS: usize = 64 * PRODUCT_TILE;
+/// Threads of a workgroup of `line_totals`.
+pub(super) const TOTAL_THREADS: usize = 64;
+
+/// Threads of a workgroup of `peak_rates`.
+pub(super) const PEAK_THREADS: usize = 256;
+
+/// The constants of `peak_rates` under their names in the shader.
+pub const PEAK_CONSTANTS: &[(&str, u32)] = &[("THREADS", PEAK_THREADS as u32)];
+
+/// The constants of `hermitian_products` under their names in the shader.
+pub const PRODUCT_CONSTANTS: &[(&str, u32)] = &[
+    ("TILE", PRODUCT_TILE as u32),
+    ("VECTORS", PRODUCT_VECTORS as u32),
+    ("THREADS", (PRODUCT_TILE * PRODUCT_VECTORS) as u32),
+];
+
+/// The constants of `line_totals` under their names in the shader.
+pub const TOTAL_CONSTANTS: &[(&str, u32)] = &[("THREADS", TOTAL_THREADS as u32)];
 
 /// The constants of `lag_products` under their names in the shader.
 pub const LAG_CONSTANTS: &[(&str, u32)] = &[
@@ -179,8 +252,33 @@ pub const LAG_PRODUCTS: Shader = Shader {
     overrides: &[],
 };
 
+/// Multiplies the matrices of lines by vectors.
+pub const HERMITIAN_PRODUCTS: Shader = Shader {
+    name: "hermitian_products",
+    source: include_str!("../../../shaders/hermitian_products.wgsl"),
+    uniform: ProductParams::UNIFORM,
+    overrides: &[],
+};
+
+/// Diagonals of the sums, and their total over lines.
+pub const LINE_TOTALS: Shader = Shader {
+    name: "line_totals",
+    source: include_str!("../../../shaders/line_totals.wgsl"),
+    uniform: TotalParams::UNIFORM,
+    overrides: &[],
+};
+
+/// Copies, and multiplies and adds.
+pub const PEAK_RATES: Shader = Shader {
+    name: "peak_rates",
+    source: include_str!("../../../shaders/peak_rates.wgsl"),
+    uniform: PeakParams::UNIFORM,
+    overrides: &[],
+};
+
 /// All of them.
-pub const SHADERS: [Shader; 4] = [SEGMENT_SPECTRA, CROSS_SPECTRA, CORRELATIONS, LAG_PRODUCTS];
+pub const SHADERS: [Shader; 7] =
+    [SEGMENT_SPECTRA, CROSS_SPECTRA, CORRELATIONS, LAG_PRODUCTS, HERMITIAN_PRODUCTS, LINE_TOTALS, PEAK_RATES];
 
 /// Shortest and longest transform of the kernel family, samples.
 pub const SHORTEST: usize = 256;

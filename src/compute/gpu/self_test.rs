@@ -2,8 +2,9 @@
 
 use super::{DeviceError, Form, Gpu, Lags, Welch};
 use crate::compute::cpu::Cpu;
-use crate::compute::{Backend, LagPlan, WelchPlan};
+use crate::compute::{Backend, Hermitian, LagPlan, SpectralMatrices, WelchPlan};
 use crate::model::record::{Block, Segment};
+use nalgebra::{Complex, DMatrix};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -41,6 +42,7 @@ pub(super) fn run(gpu: &Arc<Gpu>) -> Result<(), DeviceError> {
             agrees("cross_spectra", error, (e.at(i, i).re * e.at(j, j).re).sqrt())?;
         }
     }
+    of_resident(gpu, &plan, &block, &expected)?;
     let plan = LagPlan {
         channels: CHANNELS,
         references: (0..CHANNELS).collect(),
@@ -65,6 +67,45 @@ pub(super) fn run(gpu: &Arc<Gpu>) -> Result<(), DeviceError> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// What is asked of sums that stay on the device: diagonals, total and products.
+fn of_resident(
+    gpu: &Arc<Gpu>,
+    plan: &WelchPlan,
+    block: &Block,
+    expected: &SpectralMatrices,
+) -> Result<(), DeviceError> {
+    let mut sums = Welch::new(gpu, &WelchPlan { in_place: true, ..plan.clone() })?;
+    sums.push(block)?;
+    sums.settle()?;
+    let Ok(resident) = sums.away() else {
+        return Err(DeviceError::WrongAnswer("spectral sums did not stay on the device".into()));
+    };
+    let vector = |j: usize| Complex::new(1.0 + j as f64, -0.5 * j as f64);
+    let vectors: Vec<_> = (0..CHANNELS).map(vector).collect();
+    let (products, diagonals) = (resident.products(None, 1, &vectors)?, resident.diagonals()?);
+    let total = resident.total(plan.lines.clone())?;
+    let mut expected_total = DMatrix::<f64>::zeros(CHANNELS, CHANNELS);
+    for (line, e) in expected.matrices.iter().map(Hermitian::matrix).enumerate() {
+        let factor = resident.factor(line);
+        let own = |i: usize| e[(i, i)].re.sqrt();
+        let spread: f64 = vectors.iter().enumerate().map(|(j, x)| x.norm() * own(j)).sum();
+        for i in 0..CHANNELS {
+            let exact: Complex<f64> = vectors.iter().enumerate().map(|(j, x)| e[(i, j)] * x).sum();
+            let error = (products[line * CHANNELS + i] * factor - exact).norm();
+            agrees("hermitian_products", error, own(i) * spread)?;
+            let error = (f64::from(diagonals[line * CHANNELS + i]) * factor - e[(i, i)].re).abs();
+            agrees("line_totals", error, e[(i, i)].re)?;
+        }
+        expected_total += e.map(|g| g.re);
+    }
+    for (i, j) in (0..CHANNELS).flat_map(|i| (0..=i).map(move |j| (i, j))) {
+        let found = 2.0 * resident.two_sided_factor() * f64::from(total[i * (i + 1) / 2 + j]);
+        let scale = (expected_total[(i, i)] * expected_total[(j, j)]).sqrt();
+        agrees("line_totals", (found - expected_total[(i, j)]).abs(), scale)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 use super::device::{Buffer, DeviceError, Ticket, Use};
 use super::kernels::{Commands, Sides, tiles, twiddles};
 use super::layout::{self, SegmentParams, Tile, Transform};
+use super::resident::Resident;
 use super::upload::{room, upload};
 use super::{Gpu, Place};
 use crate::compute::{SpectralSums, WelchPlan, hann};
@@ -108,7 +109,7 @@ impl Welch {
             at: Place::default(),
             submissions: 0,
             segments: 0,
-            home: SpectralSums::new(l, lines),
+            home: SpectralSums::default(),
             safe: Place::default(),
             gpu: gpu.clone(),
             plan: plan.clone(),
@@ -132,10 +133,29 @@ impl Welch {
         (std::mem::take(&mut self.home), self.safe)
     }
 
-    /// Brings everything home.
+    /// Brings everything home; of a plan whose averages may stay only what does not fit on the device.
     pub(in crate::compute) fn settle(&mut self) -> Result<(), DeviceError> {
         self.drain(true)?;
+        if self.is_away() {
+            for (ticket, _held) in self.flight.drain(..) {
+                self.gpu.device.wait(&ticket)?;
+            }
+            return Ok(());
+        }
         self.bring_home()
+    }
+
+    /// Whether all of the sums are on the device, and may stay there.
+    fn is_away(&self) -> bool {
+        self.plan.in_place && self.plan.channels <= layout::PRODUCT_ROWS && self.home.segments == 0 && self.segments > 0
+    }
+
+    /// The sums where they are, once [`Welch::settle`] left them there.
+    pub(in crate::compute) fn away(self) -> Result<Resident, Box<Welch>> {
+        if !self.is_away() {
+            return Err(Box::new(self));
+        }
+        Ok(Resident::new(self.gpu, self.plan, self.sums, self.segments))
     }
 
     /// Submits the complete segments, whole chunks of them or (`rest`) all.
@@ -197,8 +217,12 @@ impl Welch {
         if self.submissions == SUBMISSIONS { self.bring_home() } else { Ok(()) }
     }
 
-    fn bring_home(&mut self) -> Result<(), DeviceError> {
+    /// Brings the sums of what was submitted home.
+    pub(in crate::compute) fn bring_home(&mut self) -> Result<(), DeviceError> {
         if self.submissions > 0 {
+            if self.home.segments == 0 {
+                self.home = SpectralSums::new(self.plan.channels, self.plan.lines.len());
+            }
             let count = 2 * self.home.sums.len();
             let gpu = self.gpu.clone();
             let back = gpu.device.buffer(Use::Readback, "spectral sums", 4 * count as u64)?;

@@ -58,6 +58,9 @@ pub(crate) const SPECTRA: &[SpectraCase] = &[
     spectra(Kind::Random, 2, 130, 2048),
     // More than stay on the device.
     spectra(Kind::Random, 1, 4200, 256),
+    // No power of two: the CPU's.
+    spectra(Kind::Random, 7, 63, 1000),
+    spectra(Kind::Tone, 2, 2, 1000),
     spectra(Kind::Constant, 3, 65, 256),
     spectra(Kind::Zero, 7, 2, 1024),
     spectra(Kind::Tone, 2, 63, 4096),

@@ -12,6 +12,10 @@ use std::sync::Arc;
 /// 1.2e-7, rounded up to the next power of ten.
 pub(crate) const TOLERANCE: f64 = 1e-6;
 
+/// |Δs| and ‖G v − s v‖ of leading pairs over s₁: residuals up to 2e-6, and what the f32 sums and products add to it; see
+/// `compute/leading.rs`.
+pub(crate) const VALUES: f64 = 5e-6;
+
 /// Opens the software driver, or the adapter that `OMA_TEST_GPU_ADAPTER` names. A driver that is missing fails the test.
 pub(crate) fn open() -> Arc<Gpu> {
     let name = std::env::var("OMA_TEST_GPU_ADAPTER").unwrap_or_else(|_| "llvmpipe".into());

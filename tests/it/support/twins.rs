@@ -4,7 +4,15 @@ use nalgebra::Complex;
 use std::f64::consts::PI;
 
 /// One function a shader, of the same name.
-pub(crate) const NAMES: &[&str] = &["segment_spectra", "cross_spectra", "correlations", "lag_products"];
+pub(crate) const NAMES: &[&str] = &[
+    "segment_spectra",
+    "cross_spectra",
+    "correlations",
+    "lag_products",
+    "hermitian_products",
+    "line_totals",
+    "peak_rates",
+];
 
 /// X[k] = Σ_t w(t) (x(t) − x̄) exp(−2πi k t / N), k = 0 .. N/2, N the window's length; x̄ only where `centre`.
 pub(crate) fn segment_spectra(x: &[f64], window: &[f64], centre: bool) -> Vec<Complex<f64>> {
@@ -32,4 +40,22 @@ pub(crate) fn correlations(spectrum: &[Complex<f64>], lags: usize) -> Vec<f64> {
 pub(crate) fn lag_products(y: &[f64], r: &[f64], count: usize, lags: usize) -> Vec<f64> {
     let term = |t: usize, m: usize| y.get(t + m).map_or(0.0, |y| y * r[t]);
     (0..lags).map(|m| (0..count).map(|t| term(t, m)).sum()).collect()
+}
+
+/// y_i = Σ_j G_ij x_j, of G the lower triangle at i(i+1)/2 + j.
+pub(crate) fn hermitian_products(packed: &[Complex<f64>], x: &[Complex<f64>]) -> Vec<Complex<f64>> {
+    let entry =
+        |i: usize, j: usize| if j <= i { packed[i * (i + 1) / 2 + j] } else { packed[j * (j + 1) / 2 + i].conj() };
+    (0..x.len()).map(|i| (0..x.len()).map(|j| entry(i, j) * x[j]).sum()).collect()
+}
+
+/// T_ij = Σ_k c_k Re S_ij(k) over all lines 0 ..= N/2 of one pair, c_k = 1, except 1/2 at 0 Hz and Nyquist.
+pub(crate) fn line_totals(of_pair: &[Complex<f64>]) -> f64 {
+    let is_edge = |k: usize| k == 0 || k + 1 == of_pair.len();
+    of_pair.iter().enumerate().map(|(k, s)| if is_edge(k) { 0.5 * s.re } else { s.re }).sum()
+}
+
+/// y ← y/2 + 1, `steps` times.
+pub(crate) fn peak_rates(y: f64, steps: usize) -> f64 {
+    (0..steps).fold(y, |y, _| 0.5 * y + 1.0)
 }
