@@ -1,9 +1,9 @@
 //! From blocks of samples to modes: pure, synchronous mathematics over a [`Backend`](crate::compute::Backend).
 //!
-//! [`spectrum`] → [`fdd`] → [`efdd`] with [`bell`] are the frequency domain, and [`plscf`] with its own normal equations;
-//! [`correlations`] → [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] (→ [`setups`]) → [`poles`] → [`uncertainty`] and
-//! [`shapes`] → [`selection`] →
-//! [`stabilization`] → [`automatic`] the subspace method; [`indicators`] and [`clustering`] serve both.
+//! [`spectrum`] → [`fdd`] → [`efdd`] with [`bell`] are the frequency domain, and [`plscf`] with its own normal
+//! equations; [`correlations`] → [`displacement`] and [`lq`] → [`hankel`] → [`ssi`] (→ [`setups`]) → [`poles`] →
+//! [`uncertainty`] and [`shapes`] → [`selection`] → [`stabilization`] → [`automatic`] the subspace method;
+//! [`indicators`] and [`clustering`] serve both.
 //! [`quantities`] brings the shapes of mixed channels to one quantity.
 //! [`harmonics`] and [`kurtosis`] tell machines from modes, [`confidence`] says how sure a mode is,
 //! [`matching`] brings the modes of two results together: [`tracking`] says which mode of earlier ones each mode is,

@@ -70,7 +70,8 @@ pub struct Identified {
     pub weighting: Weighting,
     /// Rows that served as reference; of setups, places of those that they share.
     pub references: Vec<usize>,
-    /// Part that each of several setups has in the poles of the first level (see [`Joint::shares`](super::setups::Joint::shares)).
+    /// Part that each of several setups has in the poles of the first level (see
+    /// [`Joint::shares`](super::setups::Joint::shares)).
     pub shares: Vec<f64>,
     /// What a careful reader should know.
     pub warnings: Vec<String>,

@@ -1,31 +1,34 @@
 //! The records of several setups as one system, before any pole is looked for (PreGER, PoGER).
 //!
 //! Where a structure has more places than there are sensors, some sensors stay, the references, and the others rove.
-//! [`merging`](super::merging) joins what was identified of each setup by itself; here the correlations of all setups are joined,
-//! so that there is one model, one choice of modes and one damping ratio each, and a mode that is weak in a setup need not be found in it.
+//! [`merging`](super::merging) joins what was identified of each setup by itself; here the correlations of all setups
+//! are joined, so that there is one model, one choice of modes and one damping ratio each, and a mode that is weak in a
+//! setup need not be found in it.
 //!
-//! The excitation is a setup's own, and so is the controllability matrix C_i of its block Hankel matrix: H_i = O_i C_i, where O_i
-//! has the rows of the setup's channels. The rows of the references are O_r C_i with the same O_r in all setups. Hence
+//! The excitation is a setup's own, and so is the controllability matrix C_i of its block Hankel matrix: H_i = O_i C_i,
+//! where O_i has the rows of the setup's channels. The rows of the references are O_r C_i with the same O_r in all
+//! setups. Hence
 //!
 //! \[w₁ H₁ʳ … w_s H_sʳ\] = O_r \[C₁ … C_s\] = U S Vᵀ, O_r = U S^(1/2), C_i = S^(1/2) V_iᵀ,
 //!
-//! one decomposition for the state space of all setups ([`Joint`]). In it every setup has O_i = w_i H_i C_i⁺, whatever its
-//! excitation, gain and columns: setups may be correlated with different channels, and all that they have are used, not the
-//! references alone. w_i = 1/‖ΔH_iʳ‖ with the half-difference ΔH_i of even and odd blocks: a setup counts by how precisely it knows
-//! its H_i.
+//! one decomposition for the state space of all setups ([`Joint`]). In it every setup has O_i = w_i H_i C_i⁺, whatever
+//! its excitation, gain and columns: setups may be correlated with different channels, and all that they have are used,
+//! not the references alone. w_i = 1/‖ΔH_iʳ‖ with the half-difference ΔH_i of even and odd blocks: a setup counts by
+//! how precisely it knows its H_i.
 //!
-//! - **PreGER** (pre-global-estimation re-scaling): O has the rows of O_r and the roving rows of every O_i; the poles come from all
-//!   of them.
-//! - **PoGER** (post-global-estimation re-scaling): the poles come from O_r; C has the first block row of O_r and of every O_i, and a
-//!   setup's part of a shape is brought to the scale of the references by a complex factor ([`Rescaling`]). Other packages stack the
-//!   H_i below each other instead, which takes the C_i for multiples of each other: where the distribution of the excitation
-//!   changes, each mode has several poles there.
+//! - **PreGER** (pre-global-estimation re-scaling): O has the rows of O_r and the roving rows of every O_i; the poles
+//!   come from all of them.
+//! - **PoGER** (post-global-estimation re-scaling): the poles come from O_r; C has the first block row of O_r and of
+//!   every O_i, and a setup's part of a shape is brought to the scale of the references by a complex factor
+//!   ([`Rescaling`]). Other packages stack the H_i below each other instead, which takes the C_i for multiples of each
+//!   other: where the distribution of the excitation changes, each mode has several poles there.
 //!
 //! # Source
-//! Mevel, Basseville & Benveniste (2002), "Merging sensor data from multiple measurement set-ups"; Döhler, Reynders, Magalhães,
-//! Mevel, De Roeck & Cunha (2010), "Pre- and post-identification merging approaches for operational modal analysis with
-//! covariance-driven SSI"; Döhler & Mevel (2012), "Modular subspace-based system identification from multi-setup measurements".
-//! The normalisation by the columns of one joint decomposition, the weights and the directions are our own.
+//! Mevel, Basseville & Benveniste (2002), "Merging sensor data from multiple measurement set-ups"; Döhler, Reynders,
+//! Magalhães, Mevel, De Roeck & Cunha (2010), "Pre- and post-identification merging approaches for operational modal
+//! analysis with covariance-driven SSI"; Döhler & Mevel (2012), "Modular subspace-based system identification from
+//! multi-setup measurements". The normalisation by the columns of one joint decomposition, the weights and the
+//! directions are our own.
 
 mod joint;
 

@@ -7,8 +7,9 @@ type C64 = Complex<f64>;
 
 /// Brings the parts of a shape to the scale of the references.
 ///
-/// What comes in is z: the shape at the references, then for one setup after the other the shape at all of its channels. A setup's
-/// part is multiplied by the factor that brings its own references a nearest to those of all setups b: α = aᴴb / (aᴴa).
+/// What comes in is z: the shape at the references, then for one setup after the other the shape at all of its
+/// channels. A setup's part is multiplied by the factor that brings its own references a nearest to those of all setups
+/// b: α = aᴴb / (aᴴa).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rescaling {
     layout: Layout,
