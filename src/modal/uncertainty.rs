@@ -51,6 +51,9 @@ pub struct Direction {
     pub d_c: DMatrix<f64>,
 }
 
+/// What a block of a record, told by its number, does.
+type OfBlock<'a> = dyn Fn(usize, &LagBlock) -> Direction + Sync + 'a;
+
 /// Derivatives in the direction of every block of the record.
 pub struct Derivatives<'a> {
     observability: &'a Observability,
@@ -58,7 +61,7 @@ pub struct Derivatives<'a> {
     sources: Vec<&'a Correlations<'a>>,
     sampling_rate_hz: f64,
     /// What a block of a record does.
-    direction: Box<dyn Fn(usize, &LagBlock) -> Direction + Sync + 'a>,
+    direction: Box<OfBlock<'a>>,
     /// The derivatives of all blocks, where they are small and were asked for before.
     kept: OnceLock<Vec<BlockDerivative>>,
 }
