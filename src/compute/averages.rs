@@ -45,7 +45,7 @@ pub trait AwaySpectra: Send + Sync {
     /// See [`AwaySpectra`]; [`ComputeError::NoConvergence`].
     fn leading(&self, count: usize, scale: Option<&[f64]>) -> Result<Vec<Pairs>, ComputeError>;
 
-    /// [`Hermitian::quadratic_form`](super::Hermitian::quadratic_form) of every line and each of the vectors, [line][vector].
+    /// [`Hermitian::quadratic_form`](super::Hermitian::quadratic_form) of every line and each of the vectors, `[line][vector]`.
     ///
     /// # Errors
     /// See [`AwaySpectra`].

@@ -219,7 +219,7 @@ impl<'a> Spectra<'a> {
         )
     }
 
-    /// wᴴ G w of every line and each of the vectors, [line][vector].
+    /// wᴴ G w of every line and each of the vectors, `[line][vector]`.
     ///
     /// # Errors
     /// As [`Spectra::each`].
