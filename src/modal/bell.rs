@@ -80,7 +80,8 @@ impl ModalSpectrum<'_> {
             let line = (centre_hz / line_hz).round() as usize;
             let half = ((half_hz / line_hz).ceil() as usize).max(FEWEST_LINES);
             let (low, high) = (line.saturating_sub(half).max(between.0), line.saturating_add(half).min(between.1));
-            (high < self.power.len() && high >= low + 2 * FEWEST_LINES).then_some((low, high))
+            let are_enough = high.checked_sub(low).is_some_and(|lines| lines >= 2 * FEWEST_LINES);
+            (high < self.power.len() && are_enough).then_some((low, high))
         };
         let first = self.refine(peak_hz, band(peak_hz, (FIRST_LINES * line_hz).max(FIRST_PART * peak_hz))?)?;
         let (f, xi) = (first[0].exp(), first[1].exp());
