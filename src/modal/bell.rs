@@ -291,4 +291,17 @@ mod tests {
         assert_eq!(fit(&[f64::NAN; 129], (1, 127)), None);
         assert_eq!(fit(&[1.0; 129], (24, 27)), None);
     }
+
+    #[test]
+    fn what_is_no_spectrum_has_no_bell_or_a_finite_one() {
+        for value in [0.0, 1.0, 1e308, f64::INFINITY, f64::NAN] {
+            let power = vec![value; 129];
+            let spectrum =
+                ModalSpectrum { power: &power, segment_length: 256, sampling_rate_hz: 100.0, averages: 10.0 };
+            for peak_hz in [10.0, 0.0, f64::INFINITY, f64::NAN] {
+                let found = spectrum.fit(peak_hz, (2, 126));
+                assert!(found.is_none_or(|bell| bell.frequency_hz.is_finite() && bell.damping_ratio_std.is_finite()));
+            }
+        }
+    }
 }
