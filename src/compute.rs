@@ -27,7 +27,6 @@ mod spectral_sums;
 
 pub use averages::{Averages, AwaySpectra};
 pub use hermitian::Hermitian;
-pub use leading::pays;
 
 pub(crate) use spectral_sums::{SpectralSums, hann};
 

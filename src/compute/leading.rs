@@ -32,20 +32,9 @@ const FIRST_LOOK: usize = 6;
 /// See [`FIRST_LOOK`].
 const LOOKS: usize = 2;
 
-/// Products with one matrix after which it is given up: as many bytes as the matrix itself has of [`LEAST_CHANNELS`].
+/// Products with one matrix after which it is given up: as many bytes as the matrix itself has of 256 channels, from which on
+/// matrices stay on the device ([`cost::stays_on_device`](super::cost::stays_on_device)).
 const MOST_PRODUCTS: usize = 64;
-
-/// Channels from which on less crosses the bus with products than with matrices. A matrix is 4 n (n + 1) bytes, a product
-/// 16 n. A method asks for one pair of every line and for three, 7 and 21 products where there is structure and up to
-/// [`MOST_PRODUCTS`] each where there is none, for a few forms, and for the matrices around the peaks
-/// (`tests/it/pairs.rs` counts them): at 256 channels a third of the matrices comes home, and half of their bytes cross in
-/// both directions together; with half of the channels nothing would be saved.
-const LEAST_CHANNELS: usize = 256;
-
-/// Whether less crosses the bus when the matrices of so many channels stay on the device.
-pub fn pays(channels: usize) -> bool {
-    channels >= LEAST_CHANNELS
-}
 
 /// The `count` leading pairs of each of `lines` matrices of size `rows`, multiplied by `products`: it is given the places of
 /// lines, a number of vectors, and these vectors one line after the other, [row][vector], and gives the products in the same

@@ -28,7 +28,7 @@ pub struct Correlations<'a> {
     pub blocks: usize,
     /// P_m = Σ_t y(t + m) y_ref(t)ᵀ over the record.
     pub totals: Vec<DMatrix<f64>>,
-    /// Σ R_m of the even and of the odd blocks; of one block nothing.
+    /// Σ R_m of the even and of the odd blocks.
     halves: [Vec<DMatrix<f64>>; 2],
     samples: u64,
     source: Source<'a>,

@@ -1,7 +1,7 @@
 //! Welch spectra of a record and their singular values, in as much memory as there may be.
 
 use super::ModalError;
-use crate::compute::{self, Averages, AwaySpectra, Backend, ComputeError, SpectralMatrices, WelchPlan, cost};
+use crate::compute::{Averages, AwaySpectra, Backend, ComputeError, SpectralMatrices, WelchPlan, cost};
 use crate::model::control::Control;
 use crate::model::record::{Record, RecordInfo};
 use nalgebra::{Complex, DMatrix, DVector};
@@ -29,7 +29,7 @@ pub fn segment_length_by_rule(info: &RecordInfo) -> usize {
 
 /// The spectral matrices of a record: all of them at once, or, where they would take more memory than there may be, some
 /// lines at a time, each time from the record. Those that a device summed stay there where less comes home so
-/// ([`compute::pays`]); should it fail, the record is summed again.
+/// ([`cost::stays_on_device`]); should it fail, the record is summed again.
 pub struct Spectra<'a> {
     record: &'a dyn Record,
     backend: &'a dyn Backend,
@@ -70,7 +70,7 @@ impl<'a> Spectra<'a> {
         let of_stretch = |samples: u64| (samples + hop as u64).saturating_sub(segment_length as u64) / hop as u64;
         let segments = info.segments.iter().map(|stretch| of_stretch(stretch.samples)).sum::<u64>() as usize;
         let plan = WelchPlan::new(channels, info.sampling_rate_hz, segment_length, hop);
-        let plan = WelchPlan { segments: Some(segments), in_place: compute::pays(channels), ..plan };
+        let plan = WelchPlan { segments: Some(segments), in_place: cost::stays_on_device(channels), ..plan };
         let lines = plan.lines.len();
         let columns = if cost::keeps_segments(segments, channels) { segments } else { channels };
         let width = control.parts_in_memory(

@@ -5,7 +5,7 @@ use crate::support::gpu::{self, VALUES, backend};
 use nalgebra::{Complex, DMatrix, DVector};
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::compute::gpu::{Fault, Gpu};
-use oma_worker::compute::{Averages, AwaySpectra, Backend, ComputeError, SpectralMatrices, WelchPlan, pays};
+use oma_worker::compute::{Averages, AwaySpectra, Backend, ComputeError, SpectralMatrices, WelchPlan, cost};
 use oma_worker::modal::efdd::{self, ModalFilter};
 use oma_worker::modal::fdd::{self, Peak, PeakSetting};
 use oma_worker::modal::indicators::mac;
@@ -251,7 +251,7 @@ fn found_agrees(found: &Found, exact: &Found) {
 /// Of so many channels the matrices stay; and what does come home is less than they are, in one pass and in several.
 #[test]
 fn spectra_of_a_large_structure_stay_on_the_device() {
-    assert!(pays(CHANNELS) && !pays(CHANNELS / 2));
+    assert!(cost::stays_on_device(CHANNELS) && !cost::stays_on_device(CHANNELS / 2));
     let device = gpu::open();
     let record = MemoryRecord::new(50.0, record(CHANNELS, 40));
     let exact = find(&record, &Cpu, &Control::none());
