@@ -1,7 +1,10 @@
 //! The leading part of a decomposition, without the rest.
 
 use super::cost::{self, BLOCK, Steps};
-use super::{NoConvergence, Svd, multiply, multiply_transposed, qr, singular_values, svd, view, view_mut};
+use super::narrow::{self, Columns};
+use super::{
+    NoConvergence, Svd, cholesky, divide_lower, multiply, multiply_transposed, qr, singular_values, svd, view, view_mut,
+};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatRef, Par};
 use nalgebra::DMatrix;
@@ -30,16 +33,15 @@ pub fn leading_svd(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Svd,
 fn lanczos(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Option<Svd>, NoConvergence> {
     let Some(steps) = cost::triplets(a.nrows().min(a.ncols()), rank) else { return Ok(None) };
     let mut next_look = steps.first_look;
-    let a = view(a);
+    let of_a = (a.as_slice(), a.nrows());
     let (mut left, mut right) = (Basis::new(a.nrows()), Basis::new(a.ncols()));
     // Uᵀ A V, column by column: each holds what the step found along the left vectors so far.
     let mut columns: Vec<DMatrix<f64>> = Vec::new();
-    let Some(_) = right.add(fixed_noise(a.ncols(), BLOCK)) else { return Ok(None) };
+    let Some(_) = right.add(fixed_noise(BLOCK, a.ncols())) else { return Ok(None) };
     loop {
-        let image = shared(a, right.last());
-        let Some(along) = left.add(image) else { return Ok(None) };
+        let Some(along) = left.add(narrow::times(of_a, &right.last)) else { return Ok(None) };
         columns.push(along);
-        let back = shared(a.transpose(), left.last());
+        let back = narrow::transposed_times(of_a, &left.last);
         let size = left.count();
         let Some(along) = right.add(back) else { return Ok(None) };
         if size >= next_look {
@@ -50,7 +52,7 @@ fn lanczos(a: &DMatrix<f64>, rank: usize, tolerance: f64) -> Result<Option<Svd>,
                 let u = shared(left.all(), view(&inner.u.columns(0, rank).into_owned()));
                 let v = shared(right.leading(size), view(&inner.v.columns(0, rank).into_owned()));
                 let s = inner.s.rows(0, rank).into_owned();
-                let mut residual = shared(a.transpose(), view(&u));
+                let mut residual = shared(view(a).transpose(), view(&u));
                 residual.column_iter_mut().enumerate().for_each(|(j, mut r)| r.axpy(-s[j], &v.column(j), 1.0));
                 let holds = residual.column_iter().all(|r| r.norm() <= tolerance * s[0]);
                 return Ok(holds.then_some(Svd { u, s, v }));
@@ -77,11 +79,13 @@ fn assemble(columns: &[DMatrix<f64>]) -> DMatrix<f64> {
 struct Basis {
     rows: usize,
     values: Vec<f64>,
+    /// The transpose of the last block.
+    last: DMatrix<f64>,
 }
 
 impl Basis {
     fn new(rows: usize) -> Basis {
-        Basis { rows, values: Vec::new() }
+        Basis { rows, values: Vec::new(), last: DMatrix::zeros(BLOCK, 0) }
     }
 
     fn count(&self) -> usize {
@@ -96,22 +100,17 @@ impl Basis {
         self.leading(self.count())
     }
 
-    fn last(&self) -> MatRef<'_, f64> {
-        let from = self.values.len() - BLOCK * self.rows;
-        MatRef::from_column_major_slice(&self.values[from..], self.rows, BLOCK)
-    }
-
-    /// Adds what is new in a block and returns its coefficients along all columns, the new ones last; `None` where
-    /// something of it is not new to working precision.
+    /// Adds what is new in a block, given as its transpose, and returns its coefficients along all columns, the new ones last;
+    /// `None` where something of it is not new to working precision.
     fn add(&mut self, block: DMatrix<f64>) -> Option<DMatrix<f64>> {
         /// A unit column that keeps this much of its length was new.
         const NEW: f64 = 0.5;
         let count = self.count();
+        let so_far: Columns<'_> = (&self.values, self.rows);
         let without = |mut block: DMatrix<f64>| {
-            let along = shared(self.all().transpose(), view(&block));
-            let taken = shared(self.all(), view(&along));
-            block -= taken;
-            (along, qr(&block))
+            let along = narrow::transposed_times(so_far, &block);
+            block -= narrow::times(so_far, &along);
+            (along.transpose(), orthonormal(&block))
         };
         let (first, (q, upper)) = without(block);
         let (second, (q, again)) = without(q);
@@ -121,8 +120,32 @@ impl Basis {
         let mut coefficients = DMatrix::zeros(count + BLOCK, BLOCK);
         coefficients.rows_mut(0, count).copy_from(&(first + second * &upper));
         coefficients.rows_mut(count, BLOCK).copy_from(&(again * upper));
-        self.values.extend_from_slice(q.as_slice());
+        self.values.extend_from_slice(q.transpose().as_slice());
+        self.last = q;
         Some(coefficients)
+    }
+}
+
+/// QR decomposition of a block given as its transpose: the transpose of Q, and R.
+///
+/// By the Cholesky factor of the columns' products, which loses as many digits of their orthogonality as they have condition,
+/// squared; a second pass has nearly orthonormal columns and restores them (Yamamoto, Nakatsukasa, Yanagisawa & Fukaya 2015,
+/// CholeskyQR2). Columns that are nearly dependent are taken one after the other.
+fn orthonormal(block: &DMatrix<f64>) -> (DMatrix<f64>, DMatrix<f64>) {
+    /// Least pivot over the largest one: ten of sixteen digits are lost, and six are left for the second pass.
+    const LEAST_PIVOT: f64 = 1e-5;
+    let columns = block.transpose();
+    let of_columns: Columns<'_> = (columns.as_slice(), columns.nrows());
+    let lower = cholesky(&narrow::transposed_times(of_columns, block)).ok();
+    match lower.filter(|lower| lower.diagonal().min() >= LEAST_PIVOT * lower.diagonal().max()) {
+        Some(lower) => {
+            let inverse = divide_lower(&lower, &DMatrix::identity(BLOCK, BLOCK));
+            (narrow::times(of_columns, &inverse), lower.transpose())
+        }
+        None => {
+            let (q, upper) = qr(&columns);
+            (q.transpose(), upper)
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod cost;
 mod leading;
+mod narrow;
 mod pairs;
 mod tridiagonal;
 

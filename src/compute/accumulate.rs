@@ -8,12 +8,12 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Lines per tile, one cache line of each plane: the planes of two channels and thirty-two stretches, 8 KiB, stay in the
-/// first-level cache, and the sums of a hundred channels, 0.6 MiB, in the second-level one.
+/// first-level cache, and those of a hundred channels, 0.4 MiB, with their sums, 0.6 MiB, in the second-level one.
 const TILE: usize = 8;
 
-/// Bytes that the transforms of a batch take: where many stretches are summed at once, sums are loaded seldom, and from some
-/// thirty stretches on that no longer shows.
-const BATCH_BYTES: usize = 16 << 20;
+/// Bytes that the transforms of a batch take: the sums of a hundred channels, 42 MiB, pass through memory once a batch, four
+/// times in ten minutes of half-overlapping segments of 1024; from some thirty stretches on that no longer shows.
+const BATCH_BYTES: usize = 24 << 20;
 
 /// Channels per side of a block: four products in re and im, eight accumulators, leave half of sixteen vector registers
 /// for what is loaded.
@@ -32,6 +32,14 @@ pub(super) enum Pairs {
 }
 
 impl Pairs {
+    /// Channels on either side.
+    fn channels(self) -> (usize, usize) {
+        match self {
+            Pairs::Lower(n) => (n, n),
+            Pairs::All(n, r) => (n, r),
+        }
+    }
+
     /// Blocks of products, by the first row and column of each over [`SIDE`].
     fn blocks(self) -> Vec<(usize, usize)> {
         match self {
@@ -67,17 +75,33 @@ pub(super) struct PairSums {
     tiles: Vec<Vec<f64>>,
 }
 
-/// Transforms of several channels for several stretches of time, all lines each: [channel][stretch][line]. The room is used
-/// again and again.
+/// Transforms of several channels for several stretches of time, at the lines that are wanted: the planes of each channel's
+/// tiles one after the other, [channel][tile][stretch][re, im], so that a tile's sums read whole pages. What is missing in
+/// the last tile is zero. The room is used again and again.
 pub(super) struct Batch {
-    lines: usize,
+    lines: Range<usize>,
     stretches: usize,
-    spectra: Vec<Complex<f64>>,
+    values: Vec<f64>,
+    /// The tile of a channel that there is not.
+    nothing: Vec<f64>,
+}
+
+/// Room for one channel's transforms.
+pub(super) struct Room<'a> {
+    lines: Range<usize>,
+    stretches: usize,
+    values: &'a mut [f64],
+}
+
+/// Numbers from one tile of a channel to the next: an odd number of cache lines' pairs, because transforms are stored with
+/// that distance, and powers of two would meet in a few places of the cache.
+fn tile_distance(stretches: usize) -> usize {
+    2 * TILE * (stretches | 1)
 }
 
 impl Batch {
-    pub(super) fn new(lines: usize) -> Batch {
-        Batch { lines, stretches: 0, spectra: Vec::new() }
+    pub(super) fn new(lines: Range<usize>) -> Batch {
+        Batch { lines, stretches: 0, values: Vec::new(), nothing: Vec::new() }
     }
 
     /// Stretches of so many channels that are worth a batch.
@@ -87,15 +111,50 @@ impl Batch {
         (BATCH_BYTES / (size_of::<Complex<f64>>() * channels * lines)).clamp(WORTH.0, WORTH.1)
     }
 
-    /// Room for each channel's stretches, one after the other; what was there is lost.
+    fn channel_distance(&self) -> usize {
+        self.lines.len().div_ceil(TILE) * tile_distance(self.stretches)
+    }
+
+    /// Room for each channel's stretches; what was there is lost.
     pub(super) fn channels(
         &mut self,
         channels: usize,
         stretches: usize,
-    ) -> impl IndexedParallelIterator<Item = &mut [Complex<f64>]> {
+    ) -> impl IndexedParallelIterator<Item = Room<'_>> {
         self.stretches = stretches;
-        self.spectra.resize(channels * stretches * self.lines, Complex::default());
-        self.spectra.par_chunks_exact_mut(stretches * self.lines)
+        let (distance, lines) = (self.channel_distance(), &self.lines);
+        self.values.resize(channels * distance, 0.0);
+        self.nothing.resize(tile_distance(stretches), 0.0);
+        let rooms = self.values.par_chunks_exact_mut(distance);
+        rooms.map(move |values| Room { lines: lines.clone(), stretches, values })
+    }
+
+    /// The planes of one tile of a channel, stretch after stretch.
+    fn tile(&self, channel: usize, tile: usize) -> &[f64] {
+        let from = channel * self.channel_distance() + tile * tile_distance(self.stretches);
+        let values = self.values.get(from..).filter(|rest| !rest.is_empty()).unwrap_or(&self.nothing);
+        &values[..2 * TILE * self.stretches]
+    }
+
+    /// One transform's value at the k-th of the lines.
+    fn at(&self, channel: usize, stretch: usize, k: usize) -> Complex<f64> {
+        let planes = &self.tile(channel, k / TILE)[2 * TILE * stretch..];
+        Complex::new(planes[k % TILE], planes[TILE + k % TILE])
+    }
+}
+
+impl Room<'_> {
+    /// Keeps what is wanted of a transform of all lines.
+    pub(super) fn put(&mut self, stretch: usize, spectrum: &[Complex<f64>]) {
+        let tiles = self.values.chunks_exact_mut(tile_distance(self.stretches));
+        for (tile, lines) in tiles.zip(spectrum[self.lines.clone()].chunks(TILE)) {
+            let (re, im) = tile[2 * TILE * stretch..][..2 * TILE].split_at_mut(TILE);
+            for ((re, im), z) in re.iter_mut().zip(&mut *im).zip(lines) {
+                (*re, *im) = (z.re, z.im);
+            }
+            re[lines.len()..].fill(0.0);
+            im[lines.len()..].fill(0.0);
+        }
     }
 }
 
@@ -106,23 +165,15 @@ impl PairSums {
         PairSums { lines, pairs, blocks, tiles }
     }
 
-    /// Adds Σ_s a_i(s) conj(b_j(s)) for every pair; of [`Pairs::Lower`] both are the same.
+    /// Adds Σ_s a_i(s) conj(b_j(s)) for every pair, at the lines of both; of [`Pairs::Lower`] both are the same.
     pub(super) fn add(&mut self, a: &Batch, b: &Batch) {
-        let (lines, pairs, blocks) = (self.lines.clone(), self.pairs, &self.blocks[..]);
-        let arch = Arch::new();
-        let tiles = self.tiles.par_iter_mut().enumerate();
-        tiles.for_each_init(<(Planes, Planes)>::default, |(of_a, of_b), (tile, sums)| {
-            let from = lines.start + tile * TILE;
-            let lines = from..lines.end.min(from + TILE);
-            of_a.fill(a, lines.clone());
-            let b = match pairs {
-                Pairs::Lower(_) => &*of_a,
-                Pairs::All(..) => {
-                    of_b.fill(b, lines);
-                    of_b
-                }
+        let (arch, blocks) = (Arch::new(), &self.blocks[..]);
+        let (rows, columns) = self.pairs.channels();
+        self.tiles.par_iter_mut().enumerate().for_each(|(tile, sums)| {
+            let of = |batch, channels: usize| -> Vec<&[f64]> {
+                (0..channels.next_multiple_of(SIDE)).map(|channel| Batch::tile(batch, channel, tile)).collect()
             };
-            arch.dispatch(Update { sums, blocks, a: of_a, b });
+            arch.dispatch(Update { sums, blocks, a: &of(a, rows), b: &of(b, columns) });
         });
     }
 
@@ -194,11 +245,9 @@ impl Snapshots {
     }
 
     pub(super) fn add(&mut self, batch: &Batch) {
-        let lines = self.by_line.par_iter_mut().zip(self.lines.clone());
-        lines.for_each(|(kept, line)| {
+        self.by_line.par_iter_mut().enumerate().for_each(|(k, kept)| {
             for s in 0..batch.stretches {
-                let of_channel = |c: usize| batch.spectra[(c * batch.stretches + s) * batch.lines + line];
-                kept.extend((0..self.channels).map(of_channel));
+                kept.extend((0..self.channels).map(|c| batch.at(c, s, k)));
             }
         });
     }
@@ -214,44 +263,13 @@ impl Snapshots {
     }
 }
 
-/// Real and imaginary parts apart, one tile of lines: what is missing in the last tile or block is zero.
-#[derive(Default)]
-struct Planes {
-    stretches: usize,
-    values: Vec<f64>,
-}
-
-impl Planes {
-    fn fill(&mut self, batch: &Batch, lines: Range<usize>) {
-        self.stretches = batch.stretches;
-        let width = lines.len();
-        let channels = batch.spectra.len() / (batch.stretches * batch.lines).max(1);
-        self.values.resize(2 * TILE * batch.stretches * channels.next_multiple_of(SIDE), 0.0);
-        let mut rooms = self.values.chunks_exact_mut(2 * TILE);
-        for (room, spectrum) in rooms.by_ref().zip(batch.spectra.chunks_exact(batch.lines)) {
-            let (re, im) = room.split_at_mut(TILE);
-            for ((re, im), z) in re.iter_mut().zip(&mut *im).zip(&spectrum[lines.clone()]) {
-                (*re, *im) = (z.re, z.im);
-            }
-            re[width..].fill(0.0);
-            im[width..].fill(0.0);
-        }
-        rooms.for_each(|room| room.fill(0.0));
-    }
-
-    /// The channels of one side of a block.
-    fn side(&self, block: usize) -> &[f64] {
-        let size = SIDE * self.stretches * 2 * TILE;
-        &self.values[block * size..(block + 1) * size]
-    }
-}
-
 /// The update of one tile.
 struct Update<'a> {
     sums: &'a mut [f64],
     blocks: &'a [(usize, usize)],
-    a: &'a Planes,
-    b: &'a Planes,
+    /// The tile's planes of each channel.
+    a: &'a [&'a [f64]],
+    b: &'a [&'a [f64]],
 }
 
 impl WithSimd for Update<'_> {
@@ -259,14 +277,12 @@ impl WithSimd for Update<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let stretches = self.a.stretches;
+        let Update { sums, blocks, a, b } = self;
         let width = TILE / S::F64_LANES;
-        for (sums, &(row, column)) in self.sums.chunks_exact_mut(BLOCK).zip(self.blocks) {
+        for (sums, &(row, column)) in sums.chunks_exact_mut(BLOCK).zip(blocks) {
             let sums: &mut [S::f64s] = bytemuck::cast_slice_mut(sums);
-            let a: &[S::f64s] = bytemuck::cast_slice(self.a.side(row));
-            let b: &[S::f64s] = bytemuck::cast_slice(self.b.side(column));
-            let (a_0, a_1) = a.split_at(2 * stretches * width);
-            let (b_0, b_1) = b.split_at(2 * stretches * width);
+            let [a_0, a_1] = side::<S>(a, row);
+            let [b_0, b_1] = side::<S>(b, column);
             for x in 0..width {
                 let mut sum: [[S::f64s; 2]; SIDE * SIDE] =
                     std::array::from_fn(|p| [sums[2 * p * width + x], sums[(2 * p + 1) * width + x]]);
@@ -293,17 +309,25 @@ impl WithSimd for Update<'_> {
     }
 }
 
+/// The channels of one side of a block.
+#[inline(always)]
+fn side<'a, S: Simd>(planes: &[&'a [f64]], block: usize) -> [&'a [S::f64s]; SIDE] {
+    std::array::from_fn(|k| bytemuck::cast_slice(planes[SIDE * block + k]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn batch(channels: usize, stretches: usize, lines: usize, seed: usize) -> Batch {
-        let value = |c: usize, s: usize, k: usize| ((seed + 31 * c + 17 * s + 7 * k) as f64).sin();
-        let mut batch = Batch::new(lines);
-        batch.channels(channels, stretches).enumerate().for_each(|(c, room)| {
-            for (at, z) in room.iter_mut().enumerate() {
-                let (s, k) = (at / lines, at % lines);
-                *z = Complex::new(value(c, s, k), value(c + 5, s, k));
+        let value = |c: usize, s: usize, k: usize| ((seed + 31 * c + 17 * s) as f64 + 7.0 * k as f64).sin();
+        // The room of a larger batch, and lines that are not wanted around those that are.
+        let mut batch = Batch::new(3..3 + lines);
+        batch.channels(channels + 2, stretches + 1).for_each(|room| room.values.fill(1.0));
+        batch.channels(channels, stretches).enumerate().for_each(|(c, mut room)| {
+            for s in 0..stretches {
+                let line = |k: usize| Complex::new(value(c, s, k.wrapping_sub(3)), value(c + 5, s, k.wrapping_sub(3)));
+                room.put(s, &(0..lines + 9).map(line).collect::<Vec<_>>());
             }
         });
         batch
@@ -322,7 +346,7 @@ mod tests {
                 all.add(&a, &b);
                 lower.add(&a, &a);
             }
-            let at = |batch: &Batch, c: usize, s: usize, k: usize| batch.spectra[(c * stretches + s) * lines + k];
+            let at = |batch: &Batch, c: usize, s: usize, k: usize| batch.at(c, s, k);
             let expected = |x: &Batch, i: usize, y: &Batch, j: usize, k: usize| -> Complex<f64> {
                 (0..stretches).map(|s| at(x, i, s, k) * at(y, j, s, k).conj()).sum()
             };

@@ -45,7 +45,7 @@ pub fn bells(
     segment_length: usize,
     averages: f64,
 ) -> Result<Vec<Option<Bell>>, ModalError> {
-    let lines = spectra.lines;
+    let lines = &spectra.lines;
     let rows: Vec<DVector<C64>> = (0..peaks.len()).map(|i| row(peaks, i, filter)).collect();
     // w as a column holds wᴴ.
     let powers = spectra.forms(&rows)?;
@@ -54,8 +54,11 @@ pub fn bells(
         .map(|i| {
             // No line of a neighbour's half, and not Nyquist, whose estimate has half the averages.
             let low = if i == 0 { FIRST_LINE } else { (peaks[i - 1].line + peaks[i].line).div_ceil(2) };
-            let high = peaks.get(i + 1).map_or(lines - 2, |next| (peaks[i].line + next.line) / 2);
-            let power: Vec<f64> = powers.iter().map(|of_line| of_line[i]).collect();
+            let high = peaks.get(i + 1).map_or(lines.end - 2, |next| (peaks[i].line + next.line) / 2);
+            let (low, high) = (low.max(lines.start), high.min(lines.end - 2));
+            // The fit looks at no line below the first.
+            let below = std::iter::repeat_n(0.0, lines.start);
+            let power: Vec<f64> = below.chain(powers.iter().map(|of_line| of_line[i])).collect();
             let spectrum = ModalSpectrum {
                 power: &power,
                 segment_length,

@@ -74,15 +74,18 @@ impl Peak {
 pub fn peaks(spectra: &Spectra<'_>, setting: &PeakSetting) -> Result<Vec<Peak>, ModalError> {
     let scaled = UnitVariance::new(spectra)?;
     let first = spectra.leading_values(1, Some(&scaled.0))?;
-    let log: Vec<f64> = first.iter().map(|values| values[0].max(f64::MIN_POSITIVE).ln()).collect();
+    // Of the lines that there are.
+    let of_lines: Vec<f64> = first.iter().map(|values| values[0].max(f64::MIN_POSITIVE).ln()).collect();
     let averages = independent_averages(spectra.segments, setting.overlap);
     let least = setting.prominence * (2.0 / averages).sqrt();
+    let log = |line: usize| of_lines[line - spectra.lines.start];
     // The mean of each segment is removed, and the Hann window spreads that over the first lines.
-    let first = 2.max((setting.band_hz.0 / spectra.line_hz).ceil() as usize);
-    let last = (log.len() - 1).min((setting.band_hz.1 / spectra.line_hz).floor() as usize);
+    let first = 2.max((setting.band_hz.0 / spectra.line_hz).ceil() as usize).max(spectra.lines.start + 1);
+    let last = (spectra.lines.end - 1).min((setting.band_hz.1 / spectra.line_hz).floor() as usize);
     let stands_out = |line: usize| {
-        let is_highest = log[line] > log[line - 1] && log[line] >= log[line + 1];
-        let prominence = || topographic_prominence(&log[first - 1..=last], line - (first - 1));
+        let is_highest = log(line) > log(line - 1) && log(line) >= log(line + 1);
+        let band = &of_lines[first - 1 - spectra.lines.start..=last - spectra.lines.start];
+        let prominence = || topographic_prominence(band, line - (first - 1));
         is_highest.then(prominence).filter(|prominence| *prominence >= least).map(|prominence| (line, prominence))
     };
     let prominences: BTreeMap<usize, f64> = (first..last).filter_map(stands_out).collect();
@@ -96,7 +99,7 @@ pub fn peaks(spectra: &Spectra<'_>, setting: &PeakSetting) -> Result<Vec<Peak>, 
         let shape = vectors.column(0);
         Ok(Some(Peak {
             line,
-            frequency_hz: (line as f64 + parabola(&log[line - 1..=line + 1])) * spectra.line_hz,
+            frequency_hz: (line as f64 + parabola([line - 1, line, line + 1].map(log))) * spectra.line_hz,
             shape: scaled_to_largest(shape.as_view()),
             mpc: mpc(shape.as_view()),
             mpd: mpd(shape.as_view()),
@@ -111,7 +114,7 @@ pub(super) fn independent_averages(segments: usize, overlap: f64) -> f64 {
     segments as f64 * (2.0 * INDEPENDENT * (1.0 - overlap)).min(1.0)
 }
 
-/// What scales the channels to unit variance, so that a channel's unit does not decide what is a peak.
+/// What scales the channels to unit variance over the lines that there are, so that a channel's unit does not decide what is a peak.
 struct UnitVariance(Vec<f64>);
 
 impl UnitVariance {
@@ -150,7 +153,7 @@ fn topographic_prominence(values: &[f64], peak: usize) -> f64 {
 }
 
 /// Offset of the vertex of the parabola through three neighbouring values from the middle one, in lines.
-fn parabola(values: &[f64]) -> f64 {
+fn parabola(values: [f64; 3]) -> f64 {
     let curvature = values[0] - 2.0 * values[1] + values[2];
     if curvature < 0.0 { (0.5 * (values[0] - values[2]) / curvature).clamp(-0.5, 0.5) } else { 0.0 }
 }
@@ -182,7 +185,7 @@ mod tests {
     #[test]
     fn parabola_finds_the_vertex_between_lines() {
         let at = |x: f64| 2.0 - (x - 0.3).powi(2);
-        assert!((parabola(&[at(-1.0), at(0.0), at(1.0)]) - 0.3).abs() <= 1e-12);
+        assert!((parabola([at(-1.0), at(0.0), at(1.0)]) - 0.3).abs() <= 1e-12);
     }
 
     #[test]

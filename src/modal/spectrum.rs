@@ -42,14 +42,19 @@ pub struct Spectra<'a> {
     home: OnceLock<Averages>,
     /// Hz between lines.
     pub line_hz: f64,
-    /// Lines from 0 Hz to Nyquist.
-    pub lines: usize,
+    /// The lines that there are, line k at k · `line_hz`: from 0 Hz to Nyquist, or those of a band and its surroundings.
+    pub lines: Range<usize>,
     /// Segments that are averaged.
     pub segments: usize,
 }
 
 /// A line and its neighbours.
 const NEIGHBOURS: usize = 3;
+
+/// Lines on either side of a band that belong to bells inside: as many as the fit of a bell takes first …
+const MARGIN_LINES: usize = 10;
+/// … or the eight half-widths that it takes then, for a mode of 2 % damping at the edge, as a part of the edge's frequency.
+const MARGIN_PART: f64 = 0.16;
 
 impl<'a> Spectra<'a> {
     /// Averages the cross-periodograms of a record.
@@ -64,19 +69,37 @@ impl<'a> Spectra<'a> {
         backend: &'a dyn Backend,
         control: &'a Control,
     ) -> Result<Spectra<'a>, ModalError> {
+        Spectra::of_band(record, (0.0, f64::INFINITY), segment_length, overlap, backend, control)
+    }
+
+    /// The same of the lines in a band alone, lowest and highest frequency in Hz, and of those around it that bells of its
+    /// peaks reach into.
+    ///
+    /// # Errors
+    /// As [`Spectra::new`].
+    pub fn of_band(
+        record: &'a dyn Record,
+        band_hz: (f64, f64),
+        segment_length: usize,
+        overlap: f64,
+        backend: &'a dyn Backend,
+        control: &'a Control,
+    ) -> Result<Spectra<'a>, ModalError> {
         let info = record.info();
         let channels = info.channels.len();
         let hop = (segment_length - (segment_length as f64 * overlap) as usize).max(1);
         let of_stretch = |samples: u64| (samples + hop as u64).saturating_sub(segment_length as u64) / hop as u64;
         let segments = info.segments.iter().map(|stretch| of_stretch(stretch.samples)).sum::<u64>() as usize;
         let plan = WelchPlan::new(channels, info.sampling_rate_hz, segment_length, hop);
-        let plan = WelchPlan { segments: Some(segments), in_place: cost::stays_on_device(channels), ..plan };
-        let lines = plan.lines.len();
+        let line_hz = info.sampling_rate_hz / segment_length as f64;
+        let lines = around_band(band_hz, line_hz, plan.lines.end);
+        let in_place = cost::stays_on_device(channels);
+        let plan = WelchPlan { segments: Some(segments), in_place, lines: lines.clone(), ..plan };
         let columns = if cost::keeps_segments(segments, channels) { segments } else { channels };
         let width = control.parts_in_memory(
-            || format!("spectral matrices of {channels} channels at {} lines", NEIGHBOURS.min(lines)),
+            || format!("spectral matrices of {channels} channels at {} lines", NEIGHBOURS.min(lines.len())),
             &[channels, columns, BYTES],
-            (NEIGHBOURS, lines),
+            (NEIGHBOURS, lines.len()),
             "choose fewer channels",
         )?;
         let mut spectra = Spectra {
@@ -86,13 +109,13 @@ impl<'a> Spectra<'a> {
             width,
             whole: None,
             home: OnceLock::new(),
-            line_hz: info.sampling_rate_hz / segment_length as f64,
-            lines,
+            line_hz,
+            lines: lines.clone(),
             segments,
             plan,
         };
-        if width == lines {
-            spectra.whole = Some(spectra.sum(0..lines)?);
+        if width == lines.len() {
+            spectra.whole = Some(spectra.sum(lines)?);
         }
         Ok(spectra)
     }
@@ -131,7 +154,7 @@ impl<'a> Spectra<'a> {
                 Averages::Away(away) => {
                     // Neighbours come home together.
                     for lines in lines.chunk_by(|line, next| next - line <= NEIGHBOURS) {
-                        let matrices = away.matrices(around(lines, self.lines))?;
+                        let matrices = away.matrices(around(lines, &self.lines))?;
                         these.append(&mut self.at_home(&matrices, lines, &of_line)?);
                     }
                 }
@@ -162,8 +185,8 @@ impl<'a> Spectra<'a> {
         of_all: impl Fn(&dyn AwaySpectra) -> Result<Vec<T>, ComputeError>,
         of_line: impl Fn(&SpectralMatrices, usize) -> Result<T, ModalError> + Sync,
     ) -> Result<Vec<T>, ModalError> {
-        let mut all = Vec::with_capacity(self.lines);
-        self.sweep(&(0..self.lines).collect::<Vec<_>>(), |averages, lines| {
+        let mut all = Vec::with_capacity(self.lines.len());
+        self.sweep(&self.lines.clone().collect::<Vec<_>>(), |averages, lines| {
             match averages {
                 Averages::Home(matrices) => all.append(&mut self.at_home(matrices, lines, &of_line)?),
                 Averages::Away(away) => {
@@ -177,7 +200,7 @@ impl<'a> Spectra<'a> {
         Ok(all)
     }
 
-    /// G_ii of every channel at every line, [channel][line].
+    /// G_ii of every channel at every line, `[channel][k]` at the k-th of the lines.
     ///
     /// # Errors
     /// As [`Spectra::new`].
@@ -193,7 +216,7 @@ impl<'a> Spectra<'a> {
     /// As [`Spectra::new`].
     pub fn total(&self) -> Result<DMatrix<f64>, ModalError> {
         let mut total = DMatrix::zeros(self.channels(), self.channels());
-        self.sweep(&(0..self.lines).collect::<Vec<_>>(), |averages, lines| {
+        self.sweep(&self.lines.clone().collect::<Vec<_>>(), |averages, lines| {
             match averages {
                 Averages::Home(matrices) => {
                     for line in lines {
@@ -231,7 +254,7 @@ impl<'a> Spectra<'a> {
         self.every(|away| away.forms(vectors), of_line)
     }
 
-    /// The largest `count` singular values of every line, largest first, power units: `values[j][k]` is s_j at line k.
+    /// The largest `count` singular values of every line, largest first, power units: `values[j][k]` is s_j at the k-th of the lines.
     ///
     /// # Errors
     /// As [`Spectra::each`].
@@ -256,15 +279,15 @@ impl<'a> Spectra<'a> {
             if matches!(averages, Averages::Home(_)) || !is_lost(&answer) {
                 return answer;
             }
-            let again = self.sum(0..self.lines)?;
+            let again = self.sum(self.lines.clone())?;
             return visit(self.home.get_or_init(|| again), lines);
         }
         let mut rest = lines;
         while let Some(first) = rest.first() {
-            let from = first.saturating_sub(1);
+            let from = first.saturating_sub(1).max(self.lines.start);
             let these;
             (these, rest) = rest.split_at(rest.partition_point(|line| line + 1 < from + self.width));
-            let range = from..around(these, self.lines).end;
+            let range = from..around(these, &self.lines).end;
             let averages = self.sum(range.clone())?;
             let answer = visit(&averages, these);
             if matches!(averages, Averages::Home(_)) || !is_lost(&answer) {
@@ -287,10 +310,19 @@ impl<'a> Spectra<'a> {
     }
 }
 
-/// Lines from the one before the first to the one behind the last.
-fn around(lines: &[usize], count: usize) -> Range<usize> {
+/// Lines from the one before the first to the one behind the last, as far as there are `all`.
+fn around(lines: &[usize], all: &Range<usize>) -> Range<usize> {
     match lines {
         [] => 0..0,
-        [first, ..] => first.saturating_sub(1)..count.min(lines[lines.len() - 1] + 2),
+        [first, ..] => first.saturating_sub(1).max(all.start)..all.end.min(lines[lines.len() - 1] + 2),
     }
+}
+
+/// The lines of a band and its surroundings, of so many from 0 Hz on.
+fn around_band((low_hz, high_hz): (f64, f64), line_hz: f64, count: usize) -> Range<usize> {
+    // A frequency that no line can have saturates.
+    let margin = |edge: usize| MARGIN_LINES.max((MARGIN_PART * edge as f64).ceil() as usize);
+    let (low, high) = ((low_hz / line_hz).floor() as usize, (high_hz / line_hz).ceil().min(count as f64) as usize);
+    let end = (high + margin(high) + 1).min(count);
+    low.saturating_sub(margin(low)).min(end.saturating_sub(1))..end
 }

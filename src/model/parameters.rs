@@ -237,9 +237,9 @@ pub struct FddParameters {
     pub segment_length: Option<usize>,
     /// Overlap of two segments as a part of their length; 0.5 by rule.
     pub overlap: Option<f64>,
-    /// Only peaks from here, Hz.
+    /// Only modes from here, Hz; spectra are formed for the band and a little around it alone.
     pub band_low_hz: Option<f64>,
-    /// Only peaks up to here, Hz.
+    /// Only modes up to here, Hz.
     pub band_high_hz: Option<f64>,
     /// Singular values that are kept of every line; 3 by rule.
     pub singular_values: Option<usize>,

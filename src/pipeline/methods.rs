@@ -37,14 +37,10 @@ pub(super) fn fdd(
     let nyquist = info.sampling_rate_hz / 2.0;
     let segment_length = parameters.segment_length.unwrap_or_else(|| spectrum::segment_length_by_rule(info));
     let overlap = parameters.overlap.unwrap_or(OVERLAP);
-    let lines = segment_length / 2 + 1;
     let count = parameters.singular_values.unwrap_or(SINGULAR_VALUES).min(info.channels.len());
-    let spectra = Spectra::new(record, segment_length, overlap, backend, control)?;
-    let setting = PeakSetting {
-        band_hz: (parameters.band_low_hz.unwrap_or(0.0), parameters.band_high_hz.unwrap_or(nyquist)),
-        overlap,
-        prominence: parameters.peak_prominence.unwrap_or(fdd::PROMINENCE),
-    };
+    let band_hz = (parameters.band_low_hz.unwrap_or(0.0), parameters.band_high_hz.unwrap_or(nyquist));
+    let spectra = Spectra::of_band(record, band_hz, segment_length, overlap, backend, control)?;
+    let setting = PeakSetting { band_hz, overlap, prominence: parameters.peak_prominence.unwrap_or(fdd::PROMINENCE) };
     control.progress("peaks", 0.0);
     let peaks = fdd::peaks(&spectra, &setting)?;
     let singular_values = spectra.singular_values(count)?;
@@ -96,9 +92,14 @@ pub(super) fn fdd(
         let reason = "no peak of the first singular value stands out of its scatter";
         result.no_modes_reason = Some(format!("{reason} ({} segments)", spectra.segments));
     }
-    let axis = Axis { start: 0.0, step: spectra.line_hz, count: lines };
-    result.spectrum = Some(SpectrumSummary { frequency_hz: axis, singular_values });
+    result.spectrum = Some(SpectrumSummary { frequency_hz: axis(&spectra), singular_values });
     Ok(())
+}
+
+/// The lines of the spectra.
+pub(super) fn axis(spectra: &Spectra<'_>) -> Axis {
+    let (lines, step) = (&spectra.lines, spectra.line_hz);
+    Axis { start: lines.start as f64 * step, step, count: lines.len() }
 }
 
 /// A peak as it was picked, or as the bell fitted to it.

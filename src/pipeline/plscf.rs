@@ -1,7 +1,7 @@
 //! The step of pLSCF: half spectra at the lags of half a segment, poles of all orders, modes by the rules of SSI.
 
 use super::PipelineError;
-use super::methods::{OVERLAP, SINGULAR_VALUES, check_band};
+use super::methods::{self, OVERLAP, SINGULAR_VALUES, check_band};
 use crate::compute::Backend;
 use crate::modal::automatic::{choose_references, mode_of};
 use crate::modal::correlations::Correlations;
@@ -13,7 +13,7 @@ use crate::model::control::Control;
 use crate::model::modes::Shape;
 use crate::model::parameters::FddParameters;
 use crate::model::record::Record;
-use crate::model::result::{AnalysisResult, Axis, SpectrumSummary, Stabilization};
+use crate::model::result::{AnalysisResult, SpectrumSummary, Stabilization};
 use serde_json::json;
 
 /// Its name as a method.
@@ -52,7 +52,8 @@ pub(super) fn plscf(
     let segment_length = parameters.segment_length.unwrap_or(by_rule);
     let lags = parameters.segment_length.map_or((by_rule / 2).min(LAGS), |given| given / 2);
     let overlap = parameters.overlap.unwrap_or(OVERLAP);
-    let spectra = Spectra::new(record, segment_length, overlap, backend, control)?;
+    let band_hz = (parameters.band_low_hz.unwrap_or(0.0), parameters.band_high_hz.unwrap_or(f64::INFINITY));
+    let spectra = Spectra::of_band(record, band_hz, segment_length, overlap, backend, control)?;
     let channels = info.channels.len();
     let references = match references {
         Some(given) => given.to_vec(),
@@ -65,8 +66,7 @@ pub(super) fn plscf(
     };
     let count = parameters.singular_values.unwrap_or(SINGULAR_VALUES).min(channels);
     let singular_values = spectra.singular_values(count)?;
-    let axis = Axis { start: 0.0, step: spectra.line_hz, count: segment_length / 2 + 1 };
-    result.spectrum = Some(SpectrumSummary { frequency_hz: axis, singular_values });
+    result.spectrum = Some(SpectrumSummary { frequency_hz: methods::axis(&spectra), singular_values });
 
     let uncertainty = parameters.uncertainty.unwrap_or(true);
     let blocks = (info.valid_samples() / (BLOCK_LENGTH * lags as u64)).clamp(FEWEST_BLOCKS as u64, BLOCKS as u64);
@@ -81,8 +81,8 @@ pub(super) fn plscf(
     let setting = Setting {
         sampling_rate_hz: info.sampling_rate_hz,
         duration_s: info.duration_s(),
-        band_low_hz: parameters.band_low_hz.unwrap_or(0.0),
-        band_high_hz: parameters.band_high_hz.unwrap_or(f64::INFINITY),
+        band_low_hz: band_hz.0,
+        band_high_hz: band_hz.1,
         deviations: uncertainty,
         criteria: parameters.criteria,
     };

@@ -37,7 +37,7 @@ fn lines_in_passes_are_those_of_one_pass() {
     let [whole, passes] = [&free, &limited].map(|control| Spectra::new(&record, LENGTH, 0.5, &Cpu, control).unwrap());
     // 1 025 lines of 8 × 8 × 16 bytes are a line more than a MiB.
     assert!(whole.whole().is_some() && passes.whole().is_none());
-    assert_eq!((whole.segments, whole.lines), (passes.segments, passes.lines));
+    assert_eq!((whole.segments, &whole.lines), (passes.segments, &passes.lines));
     assert_eq!(whole.total().unwrap(), passes.total().unwrap());
     assert_eq!(whole.singular_values(3).unwrap(), passes.singular_values(3).unwrap());
     let setting = fdd::PeakSetting { band_hz: (0.0, 50.0), overlap: 0.5, prominence: fdd::PROMINENCE };
@@ -48,6 +48,32 @@ fn lines_in_passes_are_those_of_one_pass() {
         let bells = |spectra| efdd::bells(spectra, &peaks, filter, LENGTH, 25.0).unwrap();
         assert_eq!(bells(&whole), bells(&passes));
     }
+}
+
+/// A band has the matrices of its lines to the last bit, no others but those around it, and its peaks have the same bells.
+#[test]
+fn a_band_has_its_own_lines_alone() {
+    const LENGTH: usize = 2048;
+    let (record, control) = (record(), Control::none());
+    let whole = Spectra::new(&record, LENGTH, 0.5, &Cpu, &control).unwrap();
+    let band = |low, high| Spectra::of_band(&record, (low, high), LENGTH, 0.5, &Cpu, &control).unwrap();
+    // Lines 163.84 to 286.72 of 0.0488 Hz, and 0.16 of either edge's more.
+    let some = band(8.0, 14.0);
+    assert_eq!((some.lines.clone(), some.whole().unwrap().matrices.len()), (136..334, 198));
+    assert_eq!((band(0.0, 0.0).lines, band(49.99, 50.0).lines, band(60.0, 70.0).lines), (0..11, 859..1025, 1024..1025));
+    assert_eq!((band(0.0, f64::INFINITY).lines, band(49.9, 1e300).lines.end), (whole.lines.clone(), 1025));
+    for (of_some, of_whole) in some.singular_values(3).unwrap().iter().zip(whole.singular_values(3).unwrap()) {
+        assert_eq!(of_some, &of_whole[some.lines.clone()]);
+    }
+    let setting = fdd::PeakSetting { band_hz: (8.0, 14.0), overlap: 0.5, prominence: fdd::PROMINENCE };
+    let peaks = [&whole, &some].map(|spectra| fdd::peaks(spectra, &setting).unwrap());
+    let places = |peaks: &[fdd::Peak]| peaks.iter().map(|peak| peak.line).collect::<Vec<_>>();
+    assert!(peaks[1].len() == 2 && places(&peaks[0]) == places(&peaks[1]), "{peaks:?}");
+    let bells = [&whole, &some].map(|spectra| {
+        let bells = efdd::bells(spectra, &peaks[1], ModalFilter::Shape, LENGTH, 25.0).unwrap();
+        bells.into_iter().map(Option::unwrap).collect::<Vec<_>>()
+    });
+    assert_eq!(bells[0], bells[1]);
 }
 
 /// The first and the last line, neighbours, and lines far from each other, from passes of as few lines as there can be.
@@ -165,7 +191,7 @@ fn a_large_structure_in_few_segments_has_the_peaks_of_its_sums() {
     assert_eq!(kept.segments, 18);
     let values = [&kept, &summed].map(|spectra| spectra.singular_values(20).unwrap());
     let largest = values[1][0].iter().copied().fold(0.0, f64::max);
-    for (line, j) in (0..kept.lines).flat_map(|line| (0..20).map(move |j| (line, j))) {
+    for (line, j) in kept.lines.clone().flat_map(|line| (0..20).map(move |j| (line, j))) {
         // Both are eigenvalues of products of the same transforms, to round-off of the largest.
         assert!((values[0][j][line] - values[1][j][line]).abs() <= 1e-12 * largest, "line {line}, value {j}");
     }

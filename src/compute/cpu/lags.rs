@@ -4,7 +4,7 @@
 //! transformed at length L ≥ B + lags − 1; the inverse transform of Y conj(Y_ref), summed over the stretches of a
 //! block, is P_0 .. P_{lags−1} of the block, without wrap-around (algorithms §3.5, "FFT correlations").
 
-use super::super::accumulate::{Batch, PairSums, Pairs};
+use super::super::accumulate::{Batch, PairSums, Pairs, Room};
 use super::super::edges::Edges;
 use super::super::{ComputeError, LagAccumulator, LagBlock, LagPlan, LagProducts};
 use crate::model::record::Block;
@@ -59,7 +59,7 @@ impl Lags {
             used: 0,
             most: Batch::stretches(plan.channels + references, length / 2 + 1),
             waiting: Vec::new(),
-            spectra: [Batch::new(length / 2 + 1), Batch::new(length / 2 + 1)],
+            spectra: std::array::from_fn(|_| Batch::new(0..length / 2 + 1)),
             sums: PairSums::new(0..length / 2 + 1, Pairs::All(plan.channels, references)),
             closed: 0,
             blocks: Vec::new(),
@@ -105,25 +105,26 @@ impl Lags {
         if self.waiting.is_empty() {
             return;
         }
-        let (lines, lags, pending, waiting) = (self.length / 2 + 1, self.plan.lags, &self.pending, &self.waiting[..]);
+        let (lags, pending, waiting) = (self.plan.lags, &self.pending, &self.waiting[..]);
         let forward = &self.forward;
-        let room = || (forward.make_input_vec(), forward.make_scratch_vec());
+        let buffers = || (forward.make_input_vec(), forward.make_output_vec(), forward.make_scratch_vec());
         // Transforms of what each stretch has of a channel, up to `more` samples behind its end.
-        let transform =
-            |(input, scratch): &mut (Vec<f64>, Vec<_>), to: &mut [Complex<f64>], row: usize, more: usize| {
-                for (spectrum, &(at, count)) in to.chunks_exact_mut(lines).zip(waiting) {
-                    let samples = &pending[row][at..(at + count + more).min(pending[row].len())];
-                    let (taken, padding) = input.split_at_mut(samples.len());
-                    taken.copy_from_slice(samples);
-                    padding.fill(0.0);
-                    forward.process_with_scratch(input, spectrum, scratch).expect("all buffers have the plan's length");
-                }
-            };
+        type Buffers = (Vec<f64>, Vec<Complex<f64>>, Vec<Complex<f64>>);
+        let transform = |(input, spectrum, scratch): &mut Buffers, mut room: Room<'_>, row: usize, more: usize| {
+            for (stretch, &(at, count)) in waiting.iter().enumerate() {
+                let samples = &pending[row][at..(at + count + more).min(pending[row].len())];
+                let (taken, padding) = input.split_at_mut(samples.len());
+                taken.copy_from_slice(samples);
+                padding.fill(0.0);
+                forward.process_with_scratch(input, spectrum, scratch).expect("all buffers have the plan's length");
+                room.put(stretch, spectrum);
+            }
+        };
         let [responses, references] = &mut self.spectra;
         let channels = responses.channels(pending.len(), waiting.len()).enumerate();
-        channels.for_each_init(room, |room, (row, to)| transform(room, to, row, lags - 1));
+        channels.for_each_init(buffers, |buffers, (row, room)| transform(buffers, room, row, lags - 1));
         let rows = references.channels(self.plan.references.len(), waiting.len()).zip(&self.plan.references);
-        rows.for_each_init(room, |room, (to, &row)| transform(room, to, row, 0));
+        rows.for_each_init(buffers, |buffers, (room, &row)| transform(buffers, room, row, 0));
         self.sums.add(responses, references);
         self.waiting.clear();
     }

@@ -40,7 +40,7 @@ impl Welch {
             fft: RealFftPlanner::new().plan_fft_forward(n),
             segment: 0,
             pending: vec![Vec::new(); plan.channels],
-            batch: Batch::new(n / 2 + 1),
+            batch: Batch::new(plan.lines.clone()),
             sums,
             longest: 0,
             count: 0,
@@ -49,18 +49,20 @@ impl Welch {
 
     /// Transforms the complete segments among the pending samples, a batch at a time.
     fn drain(&mut self) {
-        let (n, hop, lines) = (self.plan.segment_length, self.plan.hop, self.plan.segment_length / 2 + 1);
+        let (n, hop) = (self.plan.segment_length, self.plan.hop);
         let available = self.pending.first().map_or(0, Vec::len);
         let complete = if available < n { 0 } else { (available - n) / hop + 1 };
-        let most = Batch::stretches(self.plan.channels, lines);
+        let most = Batch::stretches(self.plan.channels, self.plan.lines.len());
         let (fft, window) = (&self.fft, &self.window[..]);
-        let room = || (fft.make_input_vec(), fft.make_scratch_vec());
+        let room = || (fft.make_input_vec(), fft.make_output_vec(), fft.make_scratch_vec());
         for first in (0..complete).step_by(most) {
-            let channels = self.batch.channels(self.plan.channels, most.min(complete - first));
-            channels.zip(&self.pending).for_each_init(room, |(input, scratch), (spectra, channel)| {
-                for (s, spectrum) in spectra.chunks_exact_mut(lines).enumerate() {
+            let stretches = most.min(complete - first);
+            let channels = self.batch.channels(self.plan.channels, stretches);
+            channels.zip(&self.pending).for_each_init(room, |(input, spectrum, scratch), (mut room, channel)| {
+                for s in 0..stretches {
                     windowed(&channel[(first + s) * hop..][..n], window, input);
                     fft.process_with_scratch(input, spectrum, scratch).expect("all buffers have the plan's length");
+                    room.put(s, spectrum);
                 }
             });
             match &mut self.sums {
