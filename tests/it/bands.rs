@@ -1,6 +1,7 @@
 //! Spectra of which only some lines, and correlations of which only some blocks, may be in memory at a time; and how
 //! spectra are kept.
 
+use crate::raw_files::Folder;
 use crate::support::correlations::blocks;
 use nalgebra::DVector;
 use oma_worker::compute::cpu::Cpu;
@@ -11,8 +12,10 @@ use oma_worker::modal::efdd::{self, ModalFilter};
 use oma_worker::modal::spectrum::Spectra;
 use oma_worker::modal::{ModalError, fdd};
 use oma_worker::model::control::Control;
-use oma_worker::model::parameters::SsiParameters;
+use oma_worker::model::parameters::{FddParameters, SsiParameters};
 use oma_worker::model::record::{MemoryRecord, Record, Segment};
+use oma_worker::model::run::RunType;
+use oma_worker::pipeline::{self, Request};
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
 
 /// Eight channels, in three stretches.
@@ -74,6 +77,41 @@ fn a_band_has_its_own_lines_alone() {
         bells.into_iter().map(Option::unwrap).collect::<Vec<_>>()
     });
     assert_eq!(bells[0], bells[1]);
+}
+
+/// A result says where its spectrum begins, and every method of the FDD run keeps to the band.
+#[test]
+fn a_result_has_the_spectrum_of_its_band() {
+    let chain = ShearChain { dofs: 3, top_frequency_hz: 20.0, damping: Damping::Uniform(0.01) };
+    let measurement =
+        Measurement { dofs: vec![0, 1, 2], sampling_rate_hz: 64.0, samples: 40_000, noise: 0.05, seed: 6 };
+    let folder = Folder::new();
+    let columns = chain.record(&measurement);
+    let row =
+        |t: usize| columns.iter().fold(format!("{}", t as f64 / 64.0), |row, x| row + &format!(",{}", x[t])) + "\n";
+    let text = std::iter::once("time,a,b,c\n".into()).chain((0..40_000).map(row)).collect::<String>();
+    let file = folder.file("record.csv", text);
+    let second = chain.modes()[1].frequency_hz;
+    for method in ["fdd", "efdd", "fsdd", "plscf"] {
+        let mut request = Request::new(RunType::Fdd, vec![file.clone()]);
+        request.parameters.fdd = FddParameters {
+            method: Some(method.into()),
+            segment_length: Some(512),
+            band_low_hz: Some(second - 2.0),
+            band_high_hz: Some(second + 2.0),
+            ..FddParameters::default()
+        };
+        let result = pipeline::run(&request, None, folder.path(), &Control::none()).unwrap().result;
+        let (axis, spectrum) = (result.spectrum.as_ref().unwrap().frequency_hz, result.spectrum.as_ref().unwrap());
+        // The margin is 0.16 of the edge or 10 lines of 0.125 Hz.
+        let start = second - 2.0 - (0.16 * (second - 2.0)).max(1.25);
+        assert!((axis.start - start).abs() <= 2.0 * axis.step, "{method} begins at {} Hz", axis.start);
+        assert!(axis.count < 100 && spectrum.singular_values.iter().all(|values| values.len() == axis.count));
+        let highest = spectrum.singular_values[0].iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+        assert!((axis.at(highest) - second).abs() <= 2.0 * axis.step, "{method}");
+        assert_eq!(result.modes.len(), 1, "{method}");
+        assert!((result.modes[0].frequency_hz - second).abs() <= 0.01 * second, "{method}: {:?}", result.modes);
+    }
 }
 
 /// The first and the last line, neighbours, and lines far from each other, from passes of as few lines as there can be.
