@@ -169,11 +169,11 @@ fn crossovers(criterion: &mut Criterion) {
     kept_against_summed_segments(criterion);
 }
 
-/// `leading_svd` takes all triplets up to 400 rows, and where rank + rank/2 + 16 is above half of the rows: there the
+/// `leading_svd` takes all triplets up to 280 rows, and where rank + rank/2 + 16 is above half of the rows: there the
 /// two must be alike, below it must be the quicker.
 fn leading_against_all_triplets(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("crossover/singular triplets");
-    for size in [240, 480, 960] {
+    for size in [240, 320, 480, 960] {
         // A signal of rank 64 above a floor, as a Hankel matrix has it.
         let part = |seed: usize, i: usize, j: usize| ((seed + 7 * i * i + 13 * j + i * j) as f64).sin();
         let factor = |seed: usize| DMatrix::from_fn(size, 64, |i, j| part(seed, i, j));

@@ -29,7 +29,7 @@ impl Steps {
 /// less.
 pub(super) fn triplets(smaller: usize, rank: usize) -> Option<Steps> {
     /// Up to this size a full decomposition takes less than the steps.
-    const FULL_UP_TO: usize = 400;
+    const FULL_UP_TO: usize = 280;
     // With bases of half of the dimension the steps have cost about a full decomposition.
     let steps = Steps { first_look: rank + rank / 2 + BLOCK, most: smaller / 2 };
     (smaller > FULL_UP_TO && steps.first_look <= steps.most).then_some(steps)
