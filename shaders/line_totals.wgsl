@@ -2,13 +2,13 @@
 //
 // CPU twin  tests/it/support/twins.rs, line_totals
 // Formula   T_ij = Σ_k c_k Re S_ij(k) with c_k = 1, except 1/2 at 0 Hz and Nyquist (entry point main);
-//           D_i(k) = S_ii(k) (entry point diagonals).
+//           D_i(k) = S_ii(k) (entry point diagonals); S'_ij(k) ← S'_ij(k) + S_ij(k) (entry point gather).
 // Bindings  sums    S, [line][pair], packed lower triangles as cross_spectra leaves them
-//           totals  T, [pair], or D, [line][row]; unit² of the channels
+//           totals  T, [pair], or D, [line][row], or S', as S, re and im in turn; unit² of the channels
 //           p       sizes, see layout.rs
 // Workgroup THREADS numbers of the output, one a thread; grid over them, in two dimensions beyond 65535.
 // Sizes     lines ≤ 8193, all that there are.
-// Accuracy  f32 sums of 128 lines, and of at most 65 such sums: 3e-7 of Σ_k √(S_ii S_jj).
+// Accuracy  f32 sums of 128 lines, and of at most 65 such sums: 3e-7 of Σ_k √(S_ii S_jj); gather: one rounding.
 
 struct TotalParams {
     rows: u32,
@@ -43,6 +43,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             total += sum;
         }
         totals[pair] = total;
+    }
+}
+
+@compute @workgroup_size(THREADS)
+fn gather(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+    let at = (group.y * p.groups + group.x) * THREADS + index;
+    if at < p.lines * p.pairs {
+        let sum = sums[at];
+        totals[2u * at] += sum.x;
+        totals[2u * at + 1u] += sum.y;
     }
 }
 

@@ -197,7 +197,7 @@ impl AwaySpectra for Away {
         // Twice: the sums take half of 0 Hz and Nyquist, which are not one-sided.
         let factor = 2.0 * self.resident.two_sided_factor();
         let rows = self.resident.plan().channels;
-        let packed = |i: usize, j: usize| f64::from(sums[i * (i + 1) / 2 + j]) * factor;
+        let packed = |i: usize, j: usize| sums[i * (i + 1) / 2 + j] * factor;
         Ok(DMatrix::from_fn(rows, rows, |i, j| packed(i.max(j), i.min(j))))
     }
 }

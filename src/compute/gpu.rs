@@ -5,6 +5,7 @@
 //! (`resident`, `super::leading`). Where the device fails, the sums that are at home stay valid: [`Place`] says from where
 //! the record has to be summed again, and `super::fallback` does so on the CPU.
 
+mod bands;
 mod clock;
 mod device;
 mod disk;
@@ -187,6 +188,11 @@ impl Gpu {
     /// Traffic since it was opened, its self-test included.
     pub fn traffic(&self) -> Traffic {
         self.device.counters.so_far()
+    }
+
+    /// Lets no buffer be larger than so many bytes. For tests.
+    pub fn limit_buffers(&self, bytes: u64) {
+        self.device.limit_buffers(bytes);
     }
 
     /// Makes the device fail: `after` more occasions of that kind go well. For tests.

@@ -188,17 +188,42 @@ fn answers_of_some_of_the_lines_are_those_of_the_cpu() {
     }
 }
 
+/// Sums of 129 lines in nine buffers, products of all lines in two pieces; and more than 64 times 64 segments, which are
+/// summed in three levels.
+#[test]
+fn answers_from_several_buffers_and_of_many_segments_are_those_of_the_cpu() {
+    let device = gpu::open();
+    answers_agree(&device, 3, 4200, &WelchPlan::new(3, 50.0, LENGTH, LENGTH / 2));
+    // 6 560 bytes a line, 960 of the products with three vectors.
+    device.limit_buffers(100 << 10);
+    for lines in [0..129, 7..80] {
+        answers_agree(&device, 40, 60, &WelchPlan { lines, ..WelchPlan::new(40, 50.0, LENGTH, LENGTH / 2) });
+    }
+}
+
 #[test]
 fn averages_stay_only_where_the_plan_says_so_and_all_sums_are_there() {
     let device = gpu::open();
     let blocks = blocks(&record(5, 4200));
     let plan = WelchPlan::new(5, 50.0, LENGTH, LENGTH / 2);
-    // More than 64 times 64 segments were summed at home.
-    for plan in [plan.clone(), WelchPlan { in_place: true, ..plan }] {
-        let mut sums = backend(&device).cross_spectra(&plan);
-        let few = if plan.in_place { blocks.len() } else { 2 };
-        blocks[..few].iter().for_each(|block| sums.push(block));
-        assert!(matches!(sums.finish_in_place().unwrap(), Averages::Home(_)));
+    let summed = |plan: &WelchPlan| {
+        let mut sums = backend(&device).cross_spectra(plan);
+        blocks.iter().for_each(|block| sums.push(block));
+        sums
+    };
+    let stays = WelchPlan { in_place: true, ..plan.clone() };
+    assert!(matches!(summed(&plan).finish_in_place().unwrap(), Averages::Home(_)));
+    assert!(matches!(summed(&stays).finish_in_place().unwrap(), Averages::Away(_)));
+    // What was gathered on the device comes home where it is asked for.
+    let truth = Truth::new(&plan, &blocks);
+    for found in [summed(&plan).finish().unwrap(), summed(&stays).finish().unwrap()] {
+        assert_eq!((found.segments, found.matrices.len()), (4200, truth.home.matrices.len()));
+        for line in plan.lines.clone() {
+            for (i, j) in (0..5).flat_map(|i| (0..5).map(move |j| (i, j))) {
+                let error = (found.at(line).at(i, j) - truth.home.at(line).at(i, j)).norm();
+                assert!(error <= gpu::TOLERANCE * truth.amplitude(line, i) * truth.amplitude(line, j), "{line}");
+            }
+        }
     }
     let mut none = backend(&device).cross_spectra(&WelchPlan { in_place: true, ..WelchPlan::new(5, 1.0, 8192, 1) });
     none.push(&blocks[0]);
@@ -264,6 +289,20 @@ fn spectra_of_a_large_structure_stay_on_the_device() {
     let matrices = 8 * (CHANNELS * (CHANNELS + 1) / 2 * (LENGTH / 2 + 1)) as u64;
     eprintln!("{:.2} of the matrices came home, {spent:?}", spent.read_back_bytes as f64 / matrices as f64);
     assert!(spent.read_back_bytes < matrices);
+}
+
+/// As many lines at a time as a limit leaves, on the device each time.
+#[test]
+fn a_limit_makes_the_device_go_in_passes_with_the_same_answers() {
+    let device = gpu::open();
+    let record = MemoryRecord::new(50.0, record(CHANNELS, 20));
+    let exact = find(&record, &Cpu, &Control::none());
+    // A line of twenty kept segments takes 80 KiB: 25 of 129 lines.
+    let limited = Control::none().with_memory_limit(Some(2));
+    let run = backend(&device);
+    found_agrees(&find(&record, &run, &limited), &exact);
+    assert_eq!((run.told().backend(), run.told().fallback_reason), ("gpu", None));
+    assert!(Spectra::new(&record, LENGTH, 0.5, &run, &limited).unwrap().whole().is_none());
 }
 
 /// At the first question, and at one in between: the record is summed again, on the CPU.

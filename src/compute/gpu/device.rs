@@ -7,7 +7,7 @@ use super::disk::Disk;
 use super::fault::{Fault, Faults};
 use super::traffic::Counters;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -141,6 +141,8 @@ pub(super) struct Device {
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: wgpu::Limits,
+    /// Bytes that one buffer may have.
+    largest: AtomicU64,
     lost: Arc<Mutex<Option<String>>>,
     arena: Arc<Arena>,
     pub(super) counters: Arc<Counters>,
@@ -173,7 +175,8 @@ impl Device {
         let counters = arena.counters.clone();
         let disk = kernels.and_then(|folder| Disk::open(&device, &adapter.get_info(), folder));
         let (faults, clock) = (Faults::default(), Clock::default());
-        Ok(Device { device, queue, limits, lost, arena, counters, faults, clock, disk })
+        let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(LARGEST_BUFFER);
+        Ok(Device { device, queue, limits, largest: largest.into(), lost, arena, counters, faults, clock, disk })
     }
 
     /// Marks for the passes of a submission, where they are wanted and can be had.
@@ -195,9 +198,13 @@ impl Device {
         &self.limits
     }
 
+    pub(super) fn limit_buffers(&self, bytes: u64) {
+        self.largest.fetch_min(bytes, Ordering::Relaxed);
+    }
+
     /// Bytes that one buffer may have.
     pub(super) fn largest_buffer(&self) -> u64 {
-        self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size).min(LARGEST_BUFFER)
+        self.largest.load(Ordering::Relaxed)
     }
 
     /// Runs calls of the driver and gives what they complain of.

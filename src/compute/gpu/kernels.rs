@@ -283,16 +283,20 @@ impl<'a> Commands<'a> {
         Ok(())
     }
 
-    /// The total of the sums' real parts over lines (`is_total`), or the diagonals of the lines; `params.groups` is set here.
+    /// An entry point of `line_totals`: the total of the sums' real parts over lines (`main`), the diagonals of the lines
+    /// (`diagonals`), or the sums added to others (`gather`); `params.groups` is set here.
     pub(super) fn line_totals(
         &mut self,
         [sums, totals]: [&Buffer; 2],
         params: TotalParams,
-        is_total: bool,
+        entry: &'static str,
     ) -> Result<(), DeviceError> {
-        let entry = if is_total { "main" } else { "diagonals" };
         let pipeline = self.pipeline(layout::LINE_TOTALS, entry, (0, 0), &[])?;
-        let numbers = if is_total { params.pairs } else { params.lines * params.rows } as usize;
+        let numbers = match entry {
+            "main" => params.pairs,
+            "diagonals" => params.lines * params.rows,
+            _ => params.lines * params.pairs,
+        } as usize;
         let groups = numbers.div_ceil(layout::TOTAL_THREADS);
         let x = groups.min(MOST_GROUPS);
         let params = TotalParams { groups: x as u32, ..params };

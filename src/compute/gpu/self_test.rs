@@ -103,7 +103,7 @@ fn of_resident(
         expected_total += e.map(|g| g.re);
     }
     for (i, j) in (0..CHANNELS).flat_map(|i| (0..=i).map(move |j| (i, j))) {
-        let found = 2.0 * resident.two_sided_factor() * f64::from(total[i * (i + 1) / 2 + j]);
+        let found = 2.0 * resident.two_sided_factor() * total[i * (i + 1) / 2 + j];
         let scale = (expected_total[(i, i)] * expected_total[(j, j)]).sqrt();
         agrees("line_totals", (found - expected_total[(i, j)]).abs(), scale)?;
     }

@@ -1,6 +1,11 @@
 //! Welch averages on the device: segments of all channels → spectra → products, summed over up to 64 segments a
-//! submission and 64 submissions on the device, then at home in f64.
+//! submission and 64 submissions on the device, then at home in f64; or, where they may stay, 64 of these on the device.
+//!
+//! All sums are f32 sums of 64 terms, whose rounding is some 1e-7 of √(S_ii S_jj) a level. In f64 on the device, where an
+//! adapter can (`SHADER_F64`), only the last level could be: a level's terms come from the level below, and products in f64
+//! run at half the rate at best. It would halve what is a fifth of the tolerance for twice the memory; so it is not done.
 
+use super::bands::Bands;
 use super::device::{Buffer, DeviceError, Ticket, Use};
 use super::kernels::{Commands, Sides, tiles, twiddles};
 use super::layout::{self, SegmentParams, Tile, Transform};
@@ -11,10 +16,13 @@ use crate::compute::{SpectralSums, WelchPlan, hann};
 use crate::model::record::Block;
 use std::sync::Arc;
 
-/// Segments of one submission at most, and submissions whose sums stay on the device: f32 sums of 64 and of 64 terms.
+/// Segments of one submission at most, submissions that are summed on the device, and such sums that are summed there once
+/// more where all may stay: f32 sums of 64 terms each.
 const SEGMENTS: usize = 64;
 /// See [`SEGMENTS`].
 const SUBMISSIONS: usize = 64;
+/// See [`SEGMENTS`].
+const GATHERED: usize = 64;
 
 /// Submissions that are on their way at a time: one computes while the next is filled.
 const IN_FLIGHT: usize = 2;
@@ -35,10 +43,10 @@ pub(in crate::compute) fn unfit(gpu: &Gpu, plan: &WelchPlan) -> Option<String> {
             shape.workgroup_bytes()
         ));
     }
-    let sums = 8 * (plan.channels * (plan.channels + 1) / 2 * plan.lines.len()) as u64;
-    let spectra = spectra_bytes(plan, 1);
+    let bytes = Bands::line_bytes(plan).max(spectra_bytes(plan, 1));
     let most = gpu.device.largest_buffer();
-    (sums.max(spectra) > most).then(|| format!("spectral sums of {sums} bytes are more than one buffer of {most}"))
+    (bytes > most)
+        .then(|| format!("sums of a line, or spectra of a segment, of {bytes} bytes exceed a buffer of {most}"))
 }
 
 fn spectra_bytes(plan: &WelchPlan, segments: usize) -> u64 {
@@ -59,13 +67,15 @@ pub(in crate::compute) struct Welch {
     channels: Buffer,
     tiles: Buffer,
     spectra: Buffer,
-    sums: Buffer,
+    sums: Bands,
+    /// Sums of so many times as many submissions as are summed at once, where they may stay.
+    gathered: Option<(Bands, usize)>,
     /// Samples of the submissions on their way, with what each holds.
     flight: Vec<(Ticket, Vec<Buffer>)>,
     pending: Vec<Vec<f32>>,
     /// Place of the first pending sample.
     at: Place,
-    /// Submissions, and segments, since sums went home.
+    /// Submissions since sums were gathered or went home, and segments since they went home.
     submissions: usize,
     segments: u64,
     home: SpectralSums,
@@ -83,7 +93,6 @@ impl Welch {
         let (n, l) = (plan.segment_length, plan.channels);
         let tile = Tile::new(l);
         let list = tiles(tile, l, l, true);
-        let pairs = l * (l + 1) / 2;
         let most = gpu.device.largest_buffer();
         let fits = |segments: &usize| {
             spectra_bytes(plan, *segments) <= most && room(l, (*segments - 1) * plan.hop + n) <= most
@@ -92,7 +101,6 @@ impl Welch {
         let device = &gpu.device;
         let window: Vec<f32> = hann(n).into_iter().map(|w| w as f32).collect();
         let rows: Vec<u32> = (0..l as u32).collect();
-        let lines = plan.lines.len();
         Ok(Welch {
             shape,
             tile,
@@ -103,7 +111,8 @@ impl Welch {
             channels: device.filled(Use::Storage, "channels", bytemuck::cast_slice(&rows))?,
             tiles: device.filled(Use::Storage, "tiles", bytemuck::cast_slice(&list))?,
             spectra: device.buffer(Use::Storage, "spectra", spectra_bytes(plan, chunk))?,
-            sums: device.buffer(Use::Storage, "spectral sums", 8 * (pairs * lines) as u64)?,
+            sums: Bands::new(gpu, plan)?,
+            gathered: None,
             flight: Vec::new(),
             pending: vec![Vec::new(); l],
             at: Place::default(),
@@ -140,14 +149,18 @@ impl Welch {
             for (ticket, _held) in self.flight.drain(..) {
                 self.gpu.device.wait(&ticket)?;
             }
-            return Ok(());
+            return if self.gathered.is_some() { self.gather() } else { Ok(()) };
         }
         self.bring_home()
     }
 
     /// Whether all of the sums are on the device, and may stay there.
     fn is_away(&self) -> bool {
-        self.plan.in_place && self.plan.channels <= layout::PRODUCT_ROWS && self.home.segments == 0 && self.segments > 0
+        self.may_stay() && self.home.segments == 0 && self.segments > 0
+    }
+
+    fn may_stay(&self) -> bool {
+        self.plan.in_place && self.plan.channels <= layout::PRODUCT_ROWS
     }
 
     /// The sums where they are, once [`Welch::settle`] left them there.
@@ -155,7 +168,8 @@ impl Welch {
         if !self.is_away() {
             return Err(Box::new(self));
         }
-        Ok(Resident::new(self.gpu, self.plan, self.sums, self.segments))
+        let sums = self.gathered.map_or(self.sums, |(gathered, _)| gathered);
+        Ok(Resident::new(self.gpu, self.plan, sums, self.segments))
     }
 
     /// Submits the complete segments, whole chunks of them or (`rest`) all.
@@ -197,13 +211,10 @@ impl Welch {
         commands.segment_spectra(self.shape, buffers, params)?;
         let sides = Sides { left: (&self.spectra, l), right: (&self.spectra, l), is_lower: true };
         let tiles = (self.tile, &self.tiles, self.tile_count);
-        commands.cross_spectra(
-            &sides,
-            &self.sums,
-            tiles,
-            (self.plan.lines.clone(), segments),
-            self.submissions == 0,
-        )?;
+        for band in &self.sums.bands {
+            let size = (band.lines.clone(), segments);
+            commands.cross_spectra(&sides, &band.sums, tiles, size, self.submissions == 0)?;
+        }
         [samples.source, on_device, stretches].into_iter().for_each(|buffer| commands.hold(buffer));
         let sent = commands.submit()?;
         self.flight.push(sent);
@@ -214,27 +225,51 @@ impl Welch {
         self.submissions += 1;
         self.segments += segments as u64;
         self.at.start += (segments * hop) as u64;
-        if self.submissions == SUBMISSIONS { self.bring_home() } else { Ok(()) }
+        match &self.gathered {
+            _ if self.submissions < SUBMISSIONS => Ok(()),
+            Some((_, GATHERED..)) => self.bring_home(),
+            _ if self.may_stay() && self.home.segments == 0 => self.gather(),
+            _ => self.bring_home(),
+        }
+    }
+
+    /// Adds the sums to those that were gathered, and begins new ones.
+    fn gather(&mut self) -> Result<(), DeviceError> {
+        if self.submissions > 0 {
+            match &mut self.gathered {
+                Some((gathered, count)) => {
+                    gathered.add(&self.gpu, &self.sums)?;
+                    *count += 1;
+                }
+                None => {
+                    let fresh = Bands::new(&self.gpu, &self.plan)?;
+                    self.gathered = Some((std::mem::replace(&mut self.sums, fresh), 1));
+                }
+            }
+            self.submissions = 0;
+        }
+        Ok(())
     }
 
     /// Brings the sums of what was submitted home.
     pub(in crate::compute) fn bring_home(&mut self) -> Result<(), DeviceError> {
-        if self.submissions > 0 {
+        if self.segments > 0 {
             if self.home.segments == 0 {
                 self.home = SpectralSums::new(self.plan.channels, self.plan.lines.len());
             }
-            let count = 2 * self.home.sums.len();
-            let gpu = self.gpu.clone();
-            let back = gpu.device.buffer(Use::Readback, "spectral sums", 4 * count as u64)?;
-            let mut commands = Commands::new(&gpu);
-            commands.copy(&self.sums, &back, 4 * count as u64);
-            let (ticket, _held) = commands.submit()?;
-            gpu.device.wait(&ticket)?;
-            self.flight.clear();
-            let values = gpu.device.read(&back, count)?;
-            for (sum, value) in self.home.sums.iter_mut().zip(values.chunks_exact(2)) {
-                *sum += nalgebra::Complex::new(f64::from(value[0]), f64::from(value[1]));
+            let gathered = self.gathered.take().map(|(gathered, _)| gathered);
+            let fresh = (self.submissions > 0).then_some(&self.sums);
+            // All of it before anything is added: what a failure interrupts is summed again from the last place at home.
+            let mut levels = Vec::new();
+            for sums in gathered.iter().chain(fresh) {
+                levels.push(sums.read(&self.gpu)?);
             }
+            for values in levels {
+                for (sum, value) in self.home.sums.iter_mut().zip(values.chunks_exact(2)) {
+                    *sum += nalgebra::Complex::new(f64::from(value[0]), f64::from(value[1]));
+                }
+            }
+            self.flight.clear();
             self.home.segments += self.segments;
             (self.submissions, self.segments) = (0, 0);
         }

@@ -49,7 +49,8 @@ pub(crate) fn hermitian_products(packed: &[Complex<f64>], x: &[Complex<f64>]) ->
     (0..x.len()).map(|i| (0..x.len()).map(|j| entry(i, j) * x[j]).sum()).collect()
 }
 
-/// T_ij = Σ_k c_k Re S_ij(k) over all lines 0 ..= N/2 of one pair, c_k = 1, except 1/2 at 0 Hz and Nyquist.
+/// T_ij = Σ_k c_k Re S_ij(k) over all lines 0 ..= N/2 of one pair, c_k = 1, except 1/2 at 0 Hz and Nyquist. The other entry
+/// points are S_ii and S' + S as they stand.
 pub(crate) fn line_totals(of_pair: &[Complex<f64>]) -> f64 {
     let is_edge = |k: usize| k == 0 || k + 1 == of_pair.len();
     of_pair.iter().enumerate().map(|(k, s)| if is_edge(k) { 0.5 * s.re } else { s.re }).sum()
