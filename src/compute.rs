@@ -238,4 +238,10 @@ pub trait Backend: Send + Sync {
 
     /// Starts lagged products.
     fn lag_products(&self, plan: &LagPlan) -> Box<dyn LagAccumulator>;
+
+    /// What sums in f64 throughout, for `what` divides by the sums and so enlarges their errors; `None`: this backend does.
+    fn in_f64(&self, what: &str) -> Option<&dyn Backend> {
+        let _ = what;
+        None
+    }
 }

@@ -257,6 +257,11 @@ impl Backend for RunBackend {
         }
     }
 
+    fn in_f64(&self, what: &str) -> Option<&dyn Backend> {
+        self.kept_off(format!("{what} divides by its lag products, which only the CPU sums in f64 throughout"));
+        Some(&Cpu)
+    }
+
     fn lag_products(&self, plan: &LagPlan) -> Box<dyn LagAccumulator> {
         if self.backends.choice == Choice::Cpu {
             return Cpu.lag_products(plan);

@@ -70,7 +70,9 @@ pub(super) fn plscf(
 
     let uncertainty = parameters.uncertainty.unwrap_or(true);
     let blocks = (info.valid_samples() / (BLOCK_LENGTH * lags as u64)).clamp(FEWEST_BLOCKS as u64, BLOCKS as u64);
-    let correlations = Correlations::new(record, &references, (lags, blocks as usize), backend, control)?;
+    // Of its normal equations the condition is that of the correlations, squared.
+    let exact = backend.in_f64(METHOD).unwrap_or(backend);
+    let correlations = Correlations::new(record, &references, (lags, blocks as usize), exact, control)?;
     let order_max = parameters.order_max.unwrap_or_else(|| ORDER_MAX.min(lags / 2));
     let order_min = parameters.order_min.unwrap_or(order_max.div_ceil(ORDER_RATIO)).min(order_max);
     let mut equations = NormalEquations::new(&correlations, order_max, uncertainty, control)?;

@@ -1,6 +1,7 @@
 //! Runs on the GPU: faults in the middle, traffic, and the modes that come out.
 
 use crate::automatic::identify_on;
+use crate::raw_files::Folder;
 use crate::support::cases::{self, Kind};
 use crate::support::correlations::lag_products;
 use crate::support::gpu::{self, Stamped, backend, compare_products, compare_spectra, on_cpu, powers};
@@ -12,8 +13,10 @@ use oma_worker::compute::{Backend, LagProducts, SpectralMatrices, WelchPlan};
 use oma_worker::modal::indicators::mac;
 use oma_worker::modal::spectrum::Spectra;
 use oma_worker::model::control::Control;
-use oma_worker::model::parameters::SsiParameters;
+use oma_worker::model::parameters::{Drive, SsiParameters};
 use oma_worker::model::record::{MemoryRecord, Record, Segment};
+use oma_worker::model::run::RunType;
+use oma_worker::pipeline::{self, Request};
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
 use std::sync::Arc;
 
@@ -171,12 +174,15 @@ fn a_record_goes_up_once_and_its_sums_come_back_once() {
 }
 
 /// Modes of a record on both backends: the same number, frequencies within 1e-5, damping within 0.5 %, MAC 1 − 1e-6.
-fn modes_agree(record: &MemoryRecord) -> usize {
+fn modes_agree(record: &MemoryRecord, drive: Drive) -> usize {
     let device = gpu::open();
     let run = backend(&device);
-    let parameters = SsiParameters { decimation_levels: Some(false), ..SsiParameters::default() };
+    let method = Some(drive.method().to_owned());
+    let parameters = SsiParameters { method, decimation_levels: Some(false), ..SsiParameters::default() };
     let (gpu, cpu) = (identify_on(record, &parameters, &run), identify_on(record, &parameters, &Cpu));
-    assert_eq!((run.told().backend(), run.told().fallback_reason), ("gpu", None));
+    let told = run.told();
+    let reason = told.fallback_reason.as_ref().map(|reason| reason.contains("ssi-dat") && reason.contains("f64"));
+    assert_eq!((told.backend(), reason), ("gpu", (drive == Drive::Data).then_some(true)));
     assert_eq!(gpu.modes.len(), cpu.modes.len());
     for (g, c) in gpu.modes.iter().zip(&cpu.modes) {
         let (f, xi) = (c.frequency_hz, c.damping_ratio.unwrap());
@@ -192,7 +198,35 @@ fn modes_are_those_of_the_cpu() {
     let chain = ShearChain { dofs: 5, top_frequency_hz: 20.0, damping: Damping::Uniform(0.01) };
     let dofs = (0..5).collect();
     let measured = chain.record(&Measurement { dofs, sampling_rate_hz: 50.0, samples: 20_000, noise: 0.05, seed: 7 });
-    assert_eq!(modes_agree(&MemoryRecord::new(50.0, measured)), 5);
+    let record = MemoryRecord::new(50.0, measured.clone());
+    assert_eq!([Drive::Covariance, Drive::Data].map(|drive| modes_agree(&record, drive)), [5, 5]);
+    // A drift of ten thousand times the motion's power: covariances that are nearly singular.
+    let drift = |(t, y): (usize, &f32)| y + 3.0 * (t as f32 * 2e-4).sin();
+    let drifting = measured.iter().map(|channel| channel.iter().enumerate().map(drift).collect()).collect();
+    assert!(modes_agree(&MemoryRecord::new(50.0, drifting), Drive::Data) > 0);
+}
+
+/// The normal equations of pLSCF are formed of sums in f64: poles and modes are the CPU's to the last bit, and it is told why.
+#[test]
+fn half_spectra_are_fitted_on_sums_in_f64() {
+    let folder = Folder::new();
+    let chain = ShearChain { dofs: 3, top_frequency_hz: 20.0, damping: Damping::Uniform(0.01) };
+    let measured =
+        chain.record(&Measurement { dofs: vec![0, 1, 2], sampling_rate_hz: 64.0, samples: 8000, noise: 0.05, seed: 8 });
+    let row =
+        |t: usize| measured.iter().fold(format!("{}", t as f64 / 64.0), |row, y| row + &format!(",{}", y[t])) + "\n";
+    let file = folder.file("record.csv", "time,a,b,c\n".to_owned() + &(0..8000).map(row).collect::<String>());
+    let on = |backends: Arc<Backends>| {
+        let mut request = Request::new(RunType::Fdd, vec![file.clone()]);
+        request.parameters.fdd.method = Some("plscf".into());
+        request.backends = backends;
+        pipeline::run(&request, None, folder.path(), &Control::none()).unwrap().result
+    };
+    let (gpu, cpu) = (on(Backends::over(gpu::open())), on(Backends::cpu()));
+    assert_eq!((gpu.modes.len(), &gpu.modes), (3, &cpu.modes));
+    assert_eq!(gpu.stabilization, cpu.stabilization);
+    let reason = gpu.provenance.fallback_reason.unwrap();
+    assert!(gpu.provenance.backend == "gpu" && reason.contains("plscf") && reason.contains("f64"), "{reason}");
 }
 
 #[test]
@@ -205,9 +239,12 @@ fn modes_of_real_data_are_those_of_the_cpu() {
         ("pyoma2_palisaden_raw30min_f32", 100.0),
     ];
     for (name, rate) in records {
-        let found = modes_agree(&real_data::record(&format!("data/{name}.npy"), rate));
-        eprintln!("{name}: {found} modes");
-        assert!(found > 0, "{name}");
+        let record = real_data::record(&format!("data/{name}.npy"), rate);
+        for drive in [Drive::Covariance, Drive::Data] {
+            let found = modes_agree(&record, drive);
+            eprintln!("{name}: {found} modes by {}", drive.method());
+            assert!(found > 0, "{name}");
+        }
     }
 }
 

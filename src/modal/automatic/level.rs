@@ -15,7 +15,7 @@ use crate::model::channel::Channel;
 use crate::model::control::Control;
 use crate::model::merging::Strategy;
 use crate::model::modes::Mode;
-use crate::model::parameters::{SsiParameters, Weighting};
+use crate::model::parameters::{Drive, SsiParameters, Weighting};
 use crate::model::record::Record;
 use crate::model::result::Harmonic;
 use nalgebra::DMatrix;
@@ -259,6 +259,12 @@ impl LevelTask<'_> {
         backend: &'b dyn Backend,
         control: &'b Control,
     ) -> Result<Vec<Correlations<'b>>, ModalError> {
+        // Its weights are without a ridge: where a drift is all of the power, 1e-7 of that is as much as the modes.
+        let exact = match self.parameters.drive() {
+            Drive::Data => backend.in_f64(Drive::Data.method()),
+            Drive::Covariance => None,
+        };
+        let backend = exact.unwrap_or(backend);
         let of_record = |(record, references): (&&'b dyn Record, &Vec<usize>)| {
             let samples = record.info().valid_samples();
             let by_rule = (samples / (BLOCK_LENGTH * block_rows as u64)).min(BLOCKS as u64) as usize;
