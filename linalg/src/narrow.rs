@@ -26,7 +26,7 @@ pub(super) fn times((a, rows): Columns<'_>, x: &DMatrix<f64>) -> DMatrix<f64> {
     let mut product = DMatrix::zeros(BLOCK, rows);
     let arch = Arch::new();
     product.as_mut_slice().par_chunks_mut(BLOCK * ROWS).enumerate().for_each(|(at, product)| {
-        arch.dispatch(Times { a, rows, from: at * ROWS, x: x.as_slice(), product });
+        arch.dispatch(Task { a, rows, from: Some(at * ROWS), block: x.as_slice(), product });
     });
     product
 }
@@ -40,20 +40,20 @@ pub(super) fn transposed_times((a, rows): Columns<'_>, y: &DMatrix<f64>) -> DMat
     let mut product = DMatrix::zeros(BLOCK, a.len() / rows);
     let arch = Arch::new();
     let parts = product.as_mut_slice().par_chunks_mut(BLOCK * COLUMNS).zip(a.par_chunks(rows * COLUMNS));
-    parts.for_each(|(product, a)| arch.dispatch(TransposedTimes { a, rows, y: y.as_slice(), product }));
+    parts.for_each(|(product, a)| arch.dispatch(Task { a, rows, from: None, block: y.as_slice(), product }));
     product
 }
 
-/// The rows of A X from `from` on, as many as `product` has.
-struct Times<'a> {
+/// The rows of A X from `from` on, as many as `product` has; or Aᵀ Y.
+struct Task<'a> {
     a: &'a [f64],
     rows: usize,
-    from: usize,
-    x: &'a [f64],
+    from: Option<usize>,
+    block: &'a [f64],
     product: &'a mut [f64],
 }
 
-impl WithSimd for Times<'_> {
+impl WithSimd for Task<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -67,25 +67,40 @@ impl WithSimd for Times<'_> {
     }
 }
 
-impl Times<'_> {
-    /// With rows of the block in `WIDE` vectors, the sums of `SIDE` rows side by side in registers.
+impl Task<'_> {
+    /// With rows of the block in `WIDE` vectors, the sums of `SIDE` rows or columns of A side by side in registers.
     #[inline(always)]
     fn wide<S: Simd, const WIDE: usize, const SIDE: usize>(self, simd: S) {
-        /// Columns that are read at a time, a cache line of each after the other: as many streams as are fetched ahead.
-        const PANEL: usize = 32;
-        let Times { a, rows, from, x, product } = self;
-        let x = in_vectors::<S, WIDE>(x);
-        let product = bytemuck::cast_slice_mut(product).as_chunks_mut::<WIDE>().0;
-        let until = from + product.len();
-        for (panel, x) in a.chunks(PANEL * rows).zip(x.chunks(PANEL)) {
-            let (sides, rest) = product.as_chunks_mut::<SIDE>();
-            for (at, sums) in sides.iter_mut().enumerate() {
-                add::<S, WIDE, SIDE>(simd, panel, rows, from + SIDE * at, x, sums);
-            }
-            let first = until - rest.len();
-            for (at, sums) in rest.iter_mut().enumerate() {
-                add::<S, WIDE, 1>(simd, panel, rows, first + at, x, std::array::from_mut(sums));
-            }
+        let Task { a, rows, from, block, product } = self;
+        let block: &[[S::f64s; WIDE]] = bytemuck::cast_slice(block).as_chunks().0;
+        let product = bytemuck::cast_slice_mut(product).as_chunks_mut().0;
+        match from {
+            Some(from) => add_rows::<S, WIDE, SIDE>(simd, (a, rows), from, block, product),
+            None => all_dots::<S, WIDE, SIDE>(simd, (a, rows), block, product),
+        }
+    }
+}
+
+/// The rows of A X from `from` on.
+#[inline(always)]
+fn add_rows<S: Simd, const WIDE: usize, const SIDE: usize>(
+    simd: S,
+    (a, rows): Columns<'_>,
+    from: usize,
+    x: &[[S::f64s; WIDE]],
+    product: &mut [[S::f64s; WIDE]],
+) {
+    /// Columns that are read at a time, a cache line of each after the other: as many streams as are fetched ahead.
+    const PANEL: usize = 32;
+    let until = from + product.len();
+    for (panel, x) in a.chunks(PANEL * rows).zip(x.chunks(PANEL)) {
+        let (sides, rest) = product.as_chunks_mut::<SIDE>();
+        for (at, sums) in sides.iter_mut().enumerate() {
+            add::<S, WIDE, SIDE>(simd, panel, rows, from + SIDE * at, x, sums);
+        }
+        let first = until - rest.len();
+        for (at, sums) in rest.iter_mut().enumerate() {
+            add::<S, WIDE, 1>(simd, panel, rows, first + at, x, std::array::from_mut(sums));
         }
     }
 }
@@ -110,49 +125,21 @@ fn add<S: Simd, const WIDE: usize, const SIDE: usize>(
     *to = sums;
 }
 
-/// Rows of a block.
-#[inline(always)]
-fn in_vectors<S: Simd, const WIDE: usize>(block: &[f64]) -> &[[S::f64s; WIDE]] {
-    bytemuck::cast_slice(block).as_chunks().0
-}
-
 /// Aᵀ Y.
-struct TransposedTimes<'a> {
-    a: &'a [f64],
-    rows: usize,
-    y: &'a [f64],
-    product: &'a mut [f64],
-}
-
-impl WithSimd for TransposedTimes<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        match S::F64_LANES {
-            8 => self.wide::<S, 2, 8>(simd),
-            4 => self.wide::<S, 4, 2>(simd),
-            2 => self.wide::<S, 8, 1>(simd),
-            _ => self.wide::<S, 16, 1>(simd),
-        }
+#[inline(always)]
+fn all_dots<S: Simd, const WIDE: usize, const SIDE: usize>(
+    simd: S,
+    (a, rows): Columns<'_>,
+    y: &[[S::f64s; WIDE]],
+    product: &mut [[S::f64s; WIDE]],
+) {
+    let (sides, rest) = a.split_at(a.len() / (SIDE * rows) * SIDE * rows);
+    let (of_sides, of_rest) = product.split_at_mut(sides.len() / rows);
+    for (columns, product) in sides.chunks_exact(SIDE * rows).zip(of_sides.as_chunks_mut::<SIDE>().0) {
+        *product = dots::<S, WIDE, SIDE>(simd, columns, rows, y);
     }
-}
-
-impl TransposedTimes<'_> {
-    /// With rows of the block in `WIDE` vectors, the sums of `SIDE` columns side by side in registers.
-    #[inline(always)]
-    fn wide<S: Simd, const WIDE: usize, const SIDE: usize>(self, simd: S) {
-        let TransposedTimes { a, rows, y, product } = self;
-        let y = in_vectors::<S, WIDE>(y);
-        let product = bytemuck::cast_slice_mut(product).as_chunks_mut::<WIDE>().0;
-        let (sides, rest) = a.split_at(a.len() / (SIDE * rows) * SIDE * rows);
-        let (of_sides, of_rest) = product.split_at_mut(sides.len() / rows);
-        for (columns, product) in sides.chunks_exact(SIDE * rows).zip(of_sides.as_chunks_mut::<SIDE>().0) {
-            *product = dots::<S, WIDE, SIDE>(simd, columns, rows, y);
-        }
-        for (column, product) in rest.chunks_exact(rows).zip(of_rest) {
-            [*product] = dots::<S, WIDE, 1>(simd, column, rows, y);
-        }
+    for (column, product) in rest.chunks_exact(rows).zip(of_rest) {
+        [*product] = dots::<S, WIDE, 1>(simd, column, rows, y);
     }
 }
 

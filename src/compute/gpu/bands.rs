@@ -5,6 +5,7 @@ use super::device::{Buffer, DeviceError, Use};
 use super::kernels::Commands;
 use super::layout::TotalParams;
 use crate::compute::WelchPlan;
+use crate::compute::hermitian::entries;
 use std::ops::Range;
 
 /// Consecutive lines whose sums are in one buffer, packed lower triangles in f32.
@@ -22,7 +23,7 @@ pub(super) struct Bands {
 impl Bands {
     /// Bytes of the sums of one line, which has to fit into a buffer.
     pub(super) fn line_bytes(plan: &WelchPlan) -> u64 {
-        8 * pairs(plan) as u64
+        8 * entries(plan.channels) as u64
     }
 
     pub(super) fn new(gpu: &Gpu, plan: &WelchPlan) -> Result<Bands, DeviceError> {
@@ -34,7 +35,7 @@ impl Bands {
             let sums = gpu.device.buffer(Use::Storage, "spectral sums", line_bytes * lines.len() as u64)?;
             bands.push(Band { lines, sums });
         }
-        Ok(Bands { bands, pairs: pairs(plan) })
+        Ok(Bands { bands, pairs: entries(plan.channels) })
     }
 
     /// Each band that has some of `lines`, with those of them.
@@ -70,8 +71,4 @@ impl Bands {
         }
         Ok(all)
     }
-}
-
-fn pairs(plan: &WelchPlan) -> usize {
-    plan.channels * (plan.channels + 1) / 2
 }

@@ -5,6 +5,7 @@ use super::bands::{Band, Bands};
 use super::device::{Buffer, DeviceError, Use};
 use super::kernels::Commands;
 use super::layout::{ProductParams, TotalParams};
+use crate::compute::hermitian::entries;
 use crate::compute::{SpectralSums, WelchPlan};
 use nalgebra::Complex;
 use std::ops::Range;
@@ -43,7 +44,7 @@ impl Resident {
     }
 
     fn pairs(&self) -> usize {
-        self.plan.channels * (self.plan.channels + 1) / 2
+        entries(self.plan.channels)
     }
 
     /// The sums of some lines.
