@@ -10,7 +10,7 @@ use oma_worker::compute::cpu::Cpu;
 use oma_worker::compute::{Backend, LagPlan, WelchPlan};
 use oma_worker::modal::clustering::average_linkage;
 use oma_worker::modal::poles::Pole;
-use oma_worker::modal::shapes::NormalShape;
+use oma_worker::modal::shapes::{self, NormalShape};
 use oma_worker::modal::spectrum::Spectra;
 use oma_worker::modal::{ModalError, automatic, fdd};
 use oma_worker::model::control::Control;
@@ -143,7 +143,7 @@ fn clusters(criterion: &mut Criterion) {
             lambda,
             frequency_hz,
             damping_ratio: 0.01,
-            normal: NormalShape::new(&shape, &shape),
+            normal: shapes::real(&shape).map(|real| NormalShape::new(&real, &real, 0.0)),
             g: None,
             shape,
             mpc: 1.0,

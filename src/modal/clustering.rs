@@ -187,7 +187,7 @@ pub fn medoid(poles: &[&Pole], cluster: &[usize]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shapes::NormalShape;
+    use super::super::shapes::{self, NormalShape};
     use super::*;
     use nalgebra::DVector;
 
@@ -211,7 +211,8 @@ mod tests {
         let mut poles = clouds();
         for (k, pole) in poles.iter_mut().enumerate().filter(|(k, _)| k % 3 > 0) {
             let g = pole.shape.map(|z| z * Complex::new(1.0, 0.01 * k as f64) + Complex::new(0.02, 0.0));
-            pole.normal = NormalShape::new(&pole.shape, &g);
+            let (phi, g) = (shapes::real(&pole.shape).unwrap(), shapes::real(&g).unwrap());
+            pole.normal = Some(NormalShape::new(&phi, &g, 0.0));
         }
         poles[7].shape.fill(Complex::default());
         let poles: Vec<&Pole> = poles.iter().collect();

@@ -11,7 +11,7 @@
 use super::indicators;
 use super::quantities::Common;
 use super::setups::Rescaling;
-use super::shapes::NormalShape;
+use super::shapes::{self, NormalShape};
 use nalgebra::{Complex, DMatrix, DVector};
 use oma_linalg::NoConvergence;
 use rayon::prelude::*;
@@ -38,20 +38,20 @@ pub struct Observability {
     pub rescaling: Option<Rescaling>,
     /// G, highest order × references; those of order n are its first n rows.
     pub g: DMatrix<f64>,
-    /// Whether the references are the channels, one by one.
-    pub square: bool,
+    /// The channel that each reference is; `None` where setups have each their own.
+    pub references: Option<Vec<usize>>,
     /// What the shapes of poles are brought to one quantity with; nothing by rule. C and G stay as they were measured.
     pub common: Common,
 }
 
 impl Observability {
     /// Decomposes O once for all orders.
-    pub fn new(o: DMatrix<f64>, channels: usize, g: DMatrix<f64>, square: bool) -> Observability {
+    pub fn new(o: DMatrix<f64>, channels: usize, g: DMatrix<f64>, references: Option<Vec<usize>>) -> Observability {
         let rows = o.nrows() - channels;
         let (q, r) = oma_linalg::qr(&o.rows(0, rows).into_owned());
         let t = oma_linalg::multiply_transposed(&q, &o.rows(channels, rows).into_owned());
         let c = o.rows(0, channels).into_owned();
-        Observability { channels, o, q, r, t, c, rescaling: None, g, square, common: Common::default() }
+        Observability { channels, o, q, r, t, c, rescaling: None, g, references, common: Common::default() }
     }
 
     /// A_n.
@@ -77,14 +77,36 @@ impl Observability {
                 let shape = shapes.column(column).zip_map(&shapes.column(column + 1), C64::new);
                 let shape = self.common.bring(self.as_one(shape), lambda);
                 let g = inputs.as_ref().map(|rows| reference_vector(rows, column));
-                let in_common = g.clone().filter(|_| self.square).map(|g| self.common.bring(g, -lambda));
-                let normal = in_common.and_then(|g| NormalShape::new(&shape, &g));
-                Pole { g, normal, ..Pole::new(order, column, of_order.mu[column], &shape, sampling_rate_hz) }
+                Pole { g, ..Pole::new(order, column, of_order.mu[column], &shape, sampling_rate_hz) }
             })
             .collect();
         poles.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
+        let normal = self.normal_shapes(&poles);
+        poles.iter_mut().zip(normal).for_each(|(pole, normal)| pole.normal = normal);
         of_order.poles = poles;
         Ok(of_order)
+    }
+
+    /// What φ and g of each of an order's poles say together.
+    fn normal_shapes(&self, poles: &[Pole]) -> Vec<Option<NormalShape>> {
+        let Some(references) = &self.references else { return vec![None; poles.len()] };
+        let is_square = references.iter().copied().eq(0..self.channels);
+        let lambdas: Vec<C64> = poles.iter().map(|pole| pole.lambda).collect();
+        let reals: Vec<_> = poles.iter().map(|pole| shapes::real(&pole.shape)).collect();
+        let of_pole = |(p, pole): (usize, &Pole)| {
+            let mut g = DVector::zeros(self.channels);
+            references.iter().zip(pole.g.as_ref()?.iter()).for_each(|(&row, z)| g[row] = *z);
+            let g = self.common.bring(g, -pole.lambda).select_rows(references);
+            let (phi, g) = (reals[p].as_ref()?, shapes::real(&g)?);
+            if is_square {
+                return Some(NormalShape::new(phi, &g, 0.0));
+            }
+            let neighbours = nearest(&lambdas, p).filter_map(|q| reals[q].as_ref());
+            let neighbours: Vec<_> = neighbours.take(references.len() / 2).collect();
+            let (g, unexplained) = shapes::completed(&g, references, phi, &neighbours)?;
+            Some(NormalShape::new(phi, &g, unexplained))
+        };
+        poles.iter().enumerate().map(of_pole).collect()
     }
 
     /// C_n.
@@ -107,6 +129,14 @@ impl Observability {
     pub fn orders(&self, orders: &[usize], sampling_rate_hz: f64) -> Result<Vec<Order>, NoConvergence> {
         orders.par_iter().map(|&order| self.order(order, sampling_rate_hz)).collect()
     }
+}
+
+/// Places of the other λ, the nearest first.
+fn nearest(lambdas: &[C64], p: usize) -> impl Iterator<Item = usize> {
+    let distance = |q: usize| (lambdas[q] - lambdas[p]).norm();
+    let mut others: Vec<usize> = (0..lambdas.len()).filter(|&q| q != p).collect();
+    others.sort_by(|&a, &b| distance(a).total_cmp(&distance(b)));
+    others.into_iter()
 }
 
 /// g of the pole in `column`, from the left eigenvectors in real form times G: χᴴ G.

@@ -109,8 +109,7 @@ impl Subspace {
         for (mut row, s) in g.row_iter_mut().zip(svd.s.iter()) {
             row *= s.sqrt();
         }
-        let square = self.references.iter().copied().eq(0..self.channels);
-        Observability::new(self.weights.remove_left(o), self.channels, g, square)
+        Observability::new(self.weights.remove_left(o), self.channels, g, Some(self.references.clone()))
     }
 }
 

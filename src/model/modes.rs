@@ -43,7 +43,8 @@ pub struct Mode {
     pub frequency_hz: f64,
     /// Damping ratio −Re λ/|λ|; absent where the method gives none (plain FDD).
     pub damping_ratio: Option<f64>,
-    /// Mode shape, its largest component scaled to 1 + 0i; in the quantity that the result names (`data.shapes`).
+    /// Mode shape, its largest component scaled to 1 + 0i; in the quantity that the result names (`data.shapes`). Of SSI with
+    /// uncertainty the mean of the shapes at all orders, weighted by how well each is known.
     pub shape: Shape,
     /// Standard deviation of the frequency, Hz.
     pub frequency_std_hz: Option<f64>,

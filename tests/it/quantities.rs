@@ -193,7 +193,7 @@ fn exact_poles(modes: &[(C64, DVector<f64>)]) -> Vec<Pole> {
         o.rows_mut(5 * row, 5).copy_from(&c);
         c *= &a;
     }
-    let observability = Observability { common: common(), ..Observability::new(o, 5, g, true) };
+    let observability = Observability { common: common(), ..Observability::new(o, 5, g, Some((0..5).collect())) };
     observability.order(n, FS).unwrap().poles
 }
 

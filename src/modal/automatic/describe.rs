@@ -3,7 +3,7 @@
 use crate::modal::ModalError;
 use crate::modal::poles::{Observability, Order, Pole};
 use crate::modal::selection::{self, Selected, Setting};
-use crate::modal::shapes::{JudgedShape, ShapeScatter};
+use crate::modal::shapes::{self, JudgedShape, ShapeScatter};
 use crate::modal::uncertainty::Derivatives;
 use crate::modal::{quantities, validation};
 use crate::model::channel::Channel;
@@ -99,11 +99,11 @@ impl<'a> ModeContext<'a> {
         let (o, p) = selected.representative;
         let (order, pole) = (&orders[o], &orders[o].poles[p]);
         let own = selected.members.iter().position(|member| *member == selected.representative);
-        let judged = own.and_then(|own| judged.get(own));
-        let shape = judged.as_ref().map_or_else(|| pole.shape.clone(), |judged| judged.shape.clone());
+        let own = own.and_then(|own| judged.get(own));
+        let shape = own.map_or_else(|| pole.shape.clone(), |own| shapes::weighted_mean(judged, &own.shape));
         Mode {
             modal_contribution: self.contribution(order, pole),
-            expected_mac_loss: judged.map(|judged| judged.expected_mac_loss),
+            expected_mac_loss: own.map(|own| own.expected_mac_loss),
             ..mode_of(selected, Shape(shape), orders, setting)
         }
     }

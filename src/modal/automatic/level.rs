@@ -189,7 +189,7 @@ impl LevelTask<'_> {
         };
         let mut modes = Vec::new();
         for (selected, judged) in selection.modes.iter().zip(&judged) {
-            let least = judged.iter().map(|judged| judged.expected_mac_loss).reduce(f64::min);
+            let least = judged.iter().map(|judged| judged.scatter).reduce(f64::min);
             if least.is_none_or(|least| least <= MOST_MAC_LOSS) {
                 modes.push(context.mode(selected, judged, &found, setting));
             } else {

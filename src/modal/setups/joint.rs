@@ -186,9 +186,9 @@ impl<'a> Factors<'a> {
             Strategy::Poger => Observability {
                 c,
                 rescaling: Some(Rescaling::new(joint.layout)),
-                ..Observability::new(o, joint.layout.references.len(), g, false)
+                ..Observability::new(o, joint.layout.references.len(), g, None)
             },
-            _ => Observability::new(o, channels, g, false),
+            _ => Observability::new(o, channels, g, None),
         }
     }
 

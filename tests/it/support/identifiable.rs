@@ -6,7 +6,8 @@
 //! (N/2) mean 2 h_a h_c (W_bd W_ac + W_bc W_ad).
 
 use nalgebra::{DMatrix, DVector};
-use oma_worker::simulate::{ExactMode, Measurement, ShearChain};
+use oma_worker::simulate::{ExactMode, Measurement};
+use rayon::prelude::*;
 use std::f64::consts::PI;
 
 /// Neighbours on each side that a shape may be mixed with.
@@ -26,6 +27,35 @@ pub(crate) struct Bound {
 impl Bound {
     pub(crate) fn identifiable(&self) -> bool {
         self.damping < 0.3 && self.loss < 0.01
+    }
+}
+
+/// Independent forces on the degrees of freedom: p(k) = memory · p(k − 1) + white noise.
+#[derive(Debug, Clone)]
+pub(crate) struct Forces {
+    /// One a degree of freedom, 0 for a white force.
+    pub(crate) memory: Vec<f64>,
+    /// Variance of each.
+    pub(crate) power: Vec<f64>,
+}
+
+impl Forces {
+    pub(crate) fn white(dofs: usize) -> Forces {
+        Forces { memory: vec![0.0; dofs], power: vec![1.0; dofs] }
+    }
+
+    /// Standard deviation of the noise that drives the force on one degree of freedom.
+    pub(crate) fn innovation(&self, dof: usize) -> f64 {
+        (self.power[dof] * (1.0 - self.memory[dof].powi(2))).sqrt()
+    }
+
+    /// Spectrum of the force on a mode at normalised angular frequency `w`.
+    fn on(&self, mode: &ExactMode, w: f64) -> f64 {
+        let of = |(d, x): (usize, &f64)| {
+            let a = self.memory[d];
+            (x * self.innovation(d)).powi(2) / (1.0 - 2.0 * a * w.cos() + a * a)
+        };
+        mode.shape.iter().enumerate().map(of).sum()
     }
 }
 
@@ -52,12 +82,14 @@ fn power(f: f64, xi: f64, dt: f64, w: f64) -> f64 {
 
 /// Angular frequencies and weights of a mean over (0, π): dense around every mode.
 fn grid(modes: &[ExactMode], fs: f64) -> Vec<(f64, f64)> {
+    // Modes that lie close share their points.
+    let steps = (1800 / modes.len() as i32).clamp(20, 60);
     let mut points: Vec<f64> = (1..600).map(|i| PI * i as f64 / 600.0).collect();
     for mode in modes {
         let centre = 2.0 * PI * mode.frequency_hz / fs;
         let half = mode.damping_ratio * centre;
         // Equal steps in the angle of the resonance resolve flank and top alike.
-        points.extend((-60..=60).map(|i| centre + half * (f64::from(i) / 61.0 * PI / 2.0).tan()));
+        points.extend((-steps..=steps).map(|i| centre + half * (f64::from(i) / f64::from(steps + 1) * PI / 2.0).tan()));
     }
     points.retain(|w| *w > 0.0 && *w < PI);
     points.sort_by(f64::total_cmp);
@@ -67,17 +99,17 @@ fn grid(modes: &[ExactMode], fs: f64) -> Vec<(f64, f64)> {
     (0..n).map(|i| (points[i], (right(i) - left(i)) / 2.0 / PI)).collect()
 }
 
-/// The bounds of every mode of `chain` in a record like `measurement`.
-pub(crate) fn bounds(chain: &ShearChain, measurement: &Measurement) -> Vec<Bound> {
-    let modes = chain.modes();
+/// The bounds of every one of `modes` in a record like `measurement` under `forces`, of which those on different modes
+/// count as uncorrelated.
+pub(crate) fn bounds(modes: &[ExactMode], forces: &Forces, measurement: &Measurement) -> Vec<Bound> {
     let (m, l) = (modes.len(), measurement.dofs.len());
     let fs = measurement.sampling_rate_hz;
     let half_samples = measurement.samples as f64 / 2.0;
-    let grid = grid(&modes, fs);
+    let grid = grid(modes, fs);
     let h = |f: f64, xi: f64, w: f64| power(f, xi, 1.0 / fs, w);
     let phi = DMatrix::from_fn(l, m, |c, i| modes[i].shape[measurement.dofs[c]]);
-    let variance: Vec<f64> =
-        modes.iter().map(|q| grid.iter().map(|&(w, p)| p * h(q.frequency_hz, q.damping_ratio, w)).sum()).collect();
+    let of_mode = |q: &ExactMode, w: f64| forces.on(q, w) * h(q.frequency_hz, q.damping_ratio, w);
+    let variance: Vec<f64> = modes.iter().map(|q| grid.iter().map(|&(w, p)| p * of_mode(q, w)).sum()).collect();
     let noise = DVector::from_fn(l, |c, _| {
         let signal: f64 = (0..m).map(|i| phi[(c, i)].powi(2) * variance[i]).sum();
         signal * measurement.noise.powi(2)
@@ -87,36 +119,50 @@ pub(crate) fn bounds(chain: &ShearChain, measurement: &Measurement) -> Vec<Bound
         .flat_map(|a| (a.saturating_sub(NEIGHBOURS)..m.min(a + NEIGHBOURS + 1)).map(move |b| (a, b)))
         .filter(|(a, b)| a != b)
         .collect();
-    let mut poles = DMatrix::<f64>::zeros(3 * m, 3 * m);
-    let mut shapes = DMatrix::<f64>::zeros(neighbours.len(), neighbours.len());
-    for &(w, weight) in &grid {
-        let value: Vec<f64> = modes.iter().map(|q| h(q.frequency_hz, q.damping_ratio, w)).collect();
-        let inverse = (&k + DMatrix::from_diagonal(&DVector::from_fn(m, |i, _| 1.0 / value[i])))
-            .try_inverse()
-            .expect("K is positive semidefinite and the added diagonal positive");
-        let wab = &k - &k * inverse * &k;
-        // Derivatives with respect to ln f, ln ξ, ln intensity.
-        let step = 1e-5;
-        let derivative = |i: usize, kind: usize| {
-            let (f, xi) = (modes[i].frequency_hz, modes[i].damping_ratio);
-            match kind {
-                0 => (h(f * (1.0 + step), xi, w) - h(f * (1.0 - step), xi, w)) / (2.0 * step),
-                1 => (h(f, xi * (1.0 + step), w) - h(f, xi * (1.0 - step), w)) / (2.0 * step),
-                _ => value[i],
+    let count = neighbours.len();
+    let at = |points: &[(f64, f64)]| {
+        let (mut poles, mut shapes) = (DMatrix::<f64>::zeros(3 * m, 3 * m), DMatrix::<f64>::zeros(count, count));
+        for &(w, weight) in points {
+            let force: Vec<f64> = modes.iter().map(|q| forces.on(q, w)).collect();
+            let value: Vec<f64> = modes.iter().map(|q| of_mode(q, w)).collect();
+            let inverse = (&k + DMatrix::from_diagonal(&DVector::from_fn(m, |i, _| 1.0 / value[i])))
+                .try_inverse()
+                .expect("K is positive semidefinite and the added diagonal positive");
+            let wab = &k - &k * inverse * &k;
+            // Derivatives with respect to ln f, ln ξ, ln intensity.
+            let step = 1e-5;
+            let derivative = |i: usize, kind: usize| {
+                let (f, xi) = (modes[i].frequency_hz, modes[i].damping_ratio);
+                let slope = match kind {
+                    0 => h(f * (1.0 + step), xi, w) - h(f * (1.0 - step), xi, w),
+                    1 => h(f, xi * (1.0 + step), w) - h(f, xi * (1.0 - step), w),
+                    _ => return value[i],
+                };
+                slope / (2.0 * step) * force[i]
+            };
+            let d: Vec<f64> = (0..3 * m).map(|p| derivative(p / 3, p % 3)).collect();
+            for q in 0..3 * m {
+                for p in q..3 * m {
+                    poles[(p, q)] += half_samples * weight * d[p] * d[q] * wab[(p / 3, q / 3)].powi(2);
+                }
             }
-        };
-        let d: Vec<f64> = (0..3 * m).map(|p| derivative(p / 3, p % 3)).collect();
-        for p in 0..3 * m {
-            for q in 0..=p {
-                poles[(p, q)] += half_samples * weight * d[p] * d[q] * wab[(p / 3, q / 3)].powi(2);
+            let wab = wab.as_slice();
+            for (y, column) in shapes.as_mut_slice().chunks_exact_mut(count.max(1)).enumerate() {
+                let (c, e) = neighbours[y];
+                let (of_c, of_e) = (&wab[c * m..(c + 1) * m], &wab[e * m..(e + 1) * m]);
+                let scale = half_samples * weight * 2.0 * value[c];
+                for (entry, &(a, b)) in column[y..].iter_mut().zip(&neighbours[y..]) {
+                    *entry += scale * value[a] * (of_e[b] * of_c[a] + of_c[b] * of_e[a]);
+                }
             }
         }
-        for (x, &(a, b)) in neighbours.iter().enumerate() {
-            for (y, &(c, e)) in neighbours.iter().enumerate().take(x + 1) {
-                let both = wab[(b, e)] * wab[(a, c)] + wab[(b, c)] * wab[(a, e)];
-                shapes[(x, y)] += half_samples * weight * 2.0 * value[a] * value[c] * both;
-            }
-        }
+        (poles, shapes)
+    };
+    let parts: Vec<_> = grid.par_chunks(grid.len().div_ceil(8)).map(at).collect();
+    let (mut poles, mut shapes) = (DMatrix::<f64>::zeros(3 * m, 3 * m), DMatrix::<f64>::zeros(count, count));
+    for (of_poles, of_shapes) in parts {
+        poles += of_poles;
+        shapes += of_shapes;
     }
     mirror(&mut poles);
     mirror(&mut shapes);
