@@ -13,6 +13,7 @@ use oma_worker::compute::gpu::Gpu;
 use oma_worker::compute::gpu::layout::Transform;
 use oma_worker::compute::select::Backends;
 use oma_worker::compute::{Averages, Backend, LagPlan, WelchPlan};
+use oma_worker::model::control::Control;
 use oma_worker::model::record::{BLOCK_SAMPLES, Block, MemoryRecord, Record};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -149,11 +150,13 @@ fn pairs(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
         let Some(gpu) = gpu else { continue };
         let Averages::Away(away) = averages(&Backends::over(gpu.clone()).for_run(1 << 20)) else { continue };
         let before = gpu.traffic();
-        let timed = kernel_seconds(gpu, || drop(away.leading(COUNT, None).unwrap()));
+        let timed = kernel_seconds(gpu, || drop(away.leading(COUNT, None, &Control::none()).unwrap()));
         let spent = gpu.traffic().since(before);
         let matrices = 4 * (channels * (channels + 1) * plan.lines.len()) as u64;
         let part = (spent.read_back_bytes + spent.uploaded_bytes) as f64 / matrices as f64;
         eprintln!("{name}: {part:.2} of the matrices' bytes up and down, {timed:.5?} s, {spent:?}");
-        group.bench_function(BenchmarkId::new("gpu", &name), |bencher| bencher.iter(|| away.leading(COUNT, None)));
+        group.bench_function(BenchmarkId::new("gpu", &name), |bencher| {
+            bencher.iter(|| away.leading(COUNT, None, &Control::none()))
+        });
     }
 }

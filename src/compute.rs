@@ -30,6 +30,7 @@ pub use hermitian::Hermitian;
 
 pub(crate) use spectral_sums::{SpectralSums, hann};
 
+use crate::model::control::Cancelled;
 use crate::model::record::{Block, Segment};
 use nalgebra::DMatrix;
 use std::ops::Range;
@@ -55,6 +56,9 @@ pub enum ComputeError {
     /// A decomposition did not converge.
     #[error(transparent)]
     NoConvergence(#[from] oma_linalg::NoConvergence),
+    /// Stopped from outside.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 /// A sample of the record.
@@ -90,6 +94,13 @@ impl WelchPlan {
     pub fn new(channels: usize, sampling_rate_hz: f64, segment_length: usize, hop: usize) -> WelchPlan {
         let lines = 0..segment_length / 2 + 1;
         WelchPlan { channels, sampling_rate_hz, segment_length, hop, lines, segments: None, in_place: false }
+    }
+
+    /// Operations that the averages of so many samples a channel take: transforms of 2.5·N·log₂N for each channel, the lower
+    /// triangle of products, 8 each.
+    pub fn operations(&self, samples: u64) -> f64 {
+        let (l, n, segments) = (self.channels as f64, self.segment_length as f64, samples as f64 / self.hop as f64);
+        segments * (2.5 * n * n.log2() * l + 4.0 * l * (l + 1.0) * self.lines.len() as f64)
     }
 }
 
@@ -244,4 +255,17 @@ pub trait Backend: Send + Sync {
         let _ = what;
         None
     }
+}
+
+/// Numbers that look like noise, the same everywhere; for measurements and self-tests.
+fn noise(channels: usize, samples: usize) -> Block {
+    let mut block = Block::default();
+    block.reset(0, 0, channels, samples);
+    let mut state = 1_u32;
+    for value in &mut block.data {
+        // Numerical Recipes' linear congruence.
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *value = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+    }
+    block
 }

@@ -78,7 +78,7 @@ pub enum ModalError {
     Read(#[from] ReadError),
     /// The sums could not be formed.
     #[error(transparent)]
-    Compute(#[from] ComputeError),
+    Compute(ComputeError),
     /// The sums would take too much memory.
     #[error(transparent)]
     Memory(#[from] MemoryExceeded),
@@ -91,6 +91,15 @@ pub enum ModalError {
     /// A decomposition did not converge.
     #[error(transparent)]
     NoConvergence(#[from] oma_linalg::NoConvergence),
+}
+
+impl From<ComputeError> for ModalError {
+    fn from(error: ComputeError) -> ModalError {
+        match error {
+            ComputeError::Cancelled(cancelled) => ModalError::Cancelled(cancelled),
+            error => ModalError::Compute(error),
+        }
+    }
 }
 
 impl ModalError {

@@ -1,6 +1,7 @@
 //! `check`: whether this configuration works, before anything depends on it.
 
 use super::queue;
+use crate::compute::cpu::Cpu;
 use crate::compute::gpu::{self, Adapter, Gpu};
 use crate::compute::select::Choice;
 use crate::config::{self, Faults, LogArgs, ServerArgs, WorkerArgs};
@@ -100,7 +101,8 @@ impl Check {
             Some(wanted) => format!("no adapter is named {wanted:?} (OMA_GPU_ADAPTER)"),
             None => "none, the CPU computes".into(),
         };
-        let mut findings: Vec<Finding> = Vec::new();
+        let rate = format!("{:.1} GFLOP/s in spectral sums", Cpu.rate() / 1e9);
+        let mut findings: Vec<Finding> = vec![("CPU", Ok(rate))];
         if !adapters.iter().any(is_wanted) {
             let demanded = choice == Choice::Gpu || wanted.is_some();
             findings.push(("GPU", if demanded { Err(anyhow::anyhow!(missing)) } else { Ok(missing) }));

@@ -1,6 +1,7 @@
 //! What is asked of spectral matrices: of those at home line by line, of those on a device for all lines at once.
 
 use super::{ComputeError, SpectralMatrices};
+use crate::model::control::Control;
 use nalgebra::{Complex, DMatrix, DVector};
 use oma_linalg::Pairs;
 use std::ops::Range;
@@ -42,14 +43,14 @@ pub trait AwaySpectra: Send + Sync {
     /// [`Hermitian::leading`](super::Hermitian::leading) of every line.
     ///
     /// # Errors
-    /// See [`AwaySpectra`]; [`ComputeError::NoConvergence`].
-    fn leading(&self, count: usize, scale: Option<&[f64]>) -> Result<Vec<Pairs>, ComputeError>;
+    /// See [`AwaySpectra`]; [`ComputeError::NoConvergence`], [`ComputeError::Cancelled`].
+    fn leading(&self, count: usize, scale: Option<&[f64]>, control: &Control) -> Result<Vec<Pairs>, ComputeError>;
 
     /// [`Hermitian::quadratic_form`](super::Hermitian::quadratic_form) of every line and each of the vectors, `[line][vector]`.
     ///
     /// # Errors
-    /// See [`AwaySpectra`].
-    fn forms(&self, vectors: &[DVector<C64>]) -> Result<Vec<Vec<f64>>, ComputeError>;
+    /// See [`AwaySpectra`]; [`ComputeError::Cancelled`].
+    fn forms(&self, vectors: &[DVector<C64>], control: &Control) -> Result<Vec<Vec<f64>>, ComputeError>;
 
     /// Σ Re G over some of the lines.
     ///

@@ -7,6 +7,7 @@ use super::{
     Averages, AwaySpectra, Backend, ComputeError, CrossSpectra, LagAccumulator, LagBlock, LagPlan, LagProducts, Place,
     SpectralMatrices, SpectralSums, WelchPlan, leading,
 };
+use crate::model::control::Control;
 use crate::model::record::Block;
 use nalgebra::{Complex, DMatrix, DVector};
 use oma_linalg::Pairs;
@@ -154,16 +155,17 @@ impl AwaySpectra for Away {
         Ok(self.lines().zip(sums.chunks_exact(self.resident.plan().channels)).map(of_line).collect())
     }
 
-    fn leading(&self, count: usize, scale: Option<&[f64]>) -> Result<Vec<Pairs>, ComputeError> {
+    fn leading(&self, count: usize, scale: Option<&[f64]>, control: &Control) -> Result<Vec<Pairs>, ComputeError> {
         let (first, rows) = (self.lines().start, self.resident.plan().channels);
-        let products = |lines: &[usize], width: usize, vectors: &[C64]| {
+        let products = |lines: &[usize], width: usize, vectors: &[C64]| -> Result<Vec<C64>, ComputeError> {
+            control.checkpoint()?;
             let factor = |at: usize| scale.map_or(1.0, |scale| scale[at / width % rows]);
             let scaled = |(at, v): (usize, &C64)| v * factor(at);
             let vectors: Vec<C64> = vectors.iter().enumerate().map(scaled).collect();
-            let images = self.resident.products(Some(lines), width, &vectors)?;
+            let images = self.attempt(self.resident.products(Some(lines), width, &vectors))?;
             Ok(images.iter().enumerate().map(scaled).collect())
         };
-        let found = leading::leading(rows, self.lines().len(), count, layout::PRODUCT_VECTORS, products);
+        let found = leading::leading(rows, self.lines().len(), count, layout::PRODUCT_VECTORS, products)?;
         let missing = |(line, pairs): (usize, Option<Pairs>)| match pairs {
             Some((values, vectors)) => {
                 let factor = self.resident.factor(line);
@@ -171,13 +173,14 @@ impl AwaySpectra for Away {
             }
             None => Ok(self.matrices(line..line + 1)?.at(line).leading(count, scale)?),
         };
-        self.attempt(found)?.into_iter().enumerate().map(|(at, pairs)| missing((first + at, pairs))).collect()
+        found.into_iter().enumerate().map(|(at, pairs)| missing((first + at, pairs))).collect()
     }
 
-    fn forms(&self, vectors: &[DVector<C64>]) -> Result<Vec<Vec<f64>>, ComputeError> {
+    fn forms(&self, vectors: &[DVector<C64>], control: &Control) -> Result<Vec<Vec<f64>>, ComputeError> {
         let (rows, lines) = (self.resident.plan().channels, self.lines());
         let mut forms = vec![Vec::with_capacity(vectors.len()); lines.len()];
         for vectors in vectors.chunks(layout::PRODUCT_VECTORS) {
+            control.checkpoint()?;
             let block: Vec<C64> = (0..rows).flat_map(|i| vectors.iter().map(move |w| w[i])).collect();
             let images = self.attempt(self.resident.products(None, vectors.len(), &block))?;
             for ((line, forms), images) in lines.clone().zip(&mut forms).zip(images.chunks_exact(block.len())) {

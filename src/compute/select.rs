@@ -27,9 +27,10 @@ pub enum Choice {
 /// a second is told of real ones. `auto` does not look for a GPU for what the CPU does in less.
 const OPENING_S: f64 = 1.0;
 
-/// Operations a second of one core in the sums of the CPU backend. Measured by `cargo bench --bench methods -- fdd/`, whose
-/// spectra of 100 channels are 2.7e9 operations in 132 ms on two cores of an EPYC with AVX2, 1.0e10 a core, and those of 32
-/// channels 3.5e8 in 13.6 ms, 1.3e10 a core. Where it is too small, jobs go to the GPU that the CPU would do sooner.
+/// Operations a second of one core in the sums of the CPU backend, for the first look alone, before anything is opened or
+/// measured. By `cargo bench --bench methods -- fdd/`, whose spectra of 100 channels are 2.7e9 operations in 132 ms on two cores
+/// of an EPYC with AVX2, 1.0e10 a core, and those of 32 channels 3.5e8 in 13.6 ms, 1.3e10 a core. Where it is too small, a GPU
+/// is looked for that then is not taken: beside it the CPU's own rate is measured ([`Cpu::rate`]).
 const CPU_FLOPS: f64 = 1e10;
 
 /// Part of the adapter's measured peak that the sums reach: the least that is accepted of the products of spectra.
@@ -172,8 +173,7 @@ impl RunBackend {
             return Err("the device failed before".into());
         }
         let is_auto = self.backends.choice == Choice::Auto;
-        let cpu_flops = CPU_FLOPS * rayon::current_num_threads() as f64;
-        let least = OPENING_S * cpu_flops;
+        let least = OPENING_S * CPU_FLOPS * rayon::current_num_threads() as f64;
         if is_auto && flops < least {
             return Err(format!("too small for a GPU: {flops:.0e} operations, it begins at {least:.0e}"));
         }
@@ -186,7 +186,7 @@ impl RunBackend {
             // Samples are read on the device, spectra written and read, eight times their bytes in all.
             let on_device = (flops / (REACHED * peaks.flops)).max(8.0 * bytes / peaks.copy_bytes);
             let on_gpu = rates.latency_s + bytes / rates.upload_bytes + on_device;
-            let on_cpu = flops / cpu_flops;
+            let on_cpu = flops / Cpu.rate();
             if on_gpu > on_cpu {
                 return Err(format!("the GPU would take {on_gpu:.1} s, the CPU {on_cpu:.1} s"));
             }
@@ -246,11 +246,8 @@ impl Backend for RunBackend {
         if self.backends.choice == Choice::Cpu {
             return Cpu.cross_spectra(plan);
         }
-        let (l, n) = (plan.channels as f64, plan.segment_length as f64);
-        let segments = self.samples as f64 / plan.hop as f64;
-        // Transforms 2.5·N·log₂N for each channel; lower triangle of products, 8 operations each.
-        let flops = segments * (2.5 * n * n.log2() * l + 4.0 * l * (l + 1.0) * plan.lines.len() as f64);
-        let gpu = self.device(flops, 4.0 * l * self.samples as f64, |gpu| welch_unfit(gpu, plan));
+        let bytes = 4.0 * plan.channels as f64 * self.samples as f64;
+        let gpu = self.device(plan.operations(self.samples), bytes, |gpu| welch_unfit(gpu, plan));
         match self.start(gpu, |gpu| Welch::new(gpu, plan)) {
             Some(sums) => Box::new(Spectra::new(sums, plan, self.on_failure())),
             None => Cpu.cross_spectra(plan),

@@ -237,7 +237,7 @@ impl<'a> Spectra<'a> {
     pub fn leading_values(&self, count: usize, scale: Option<&[f64]>) -> Result<Vec<Vec<f64>>, ModalError> {
         let values = |(values, _): oma_linalg::Pairs| values;
         self.every(
-            |away| Ok(away.leading(count, scale)?.into_iter().map(values).collect()),
+            |away| Ok(away.leading(count, scale, self.control)?.into_iter().map(values).collect()),
             |matrices, line| Ok(values(matrices.at(line).leading(count, scale)?)),
         )
     }
@@ -251,7 +251,7 @@ impl<'a> Spectra<'a> {
             let g = matrices.at(line);
             Ok(vectors.iter().map(|w| g.quadratic_form(w)).collect())
         };
-        self.every(|away| away.forms(vectors), of_line)
+        self.every(|away| away.forms(vectors, self.control), of_line)
     }
 
     /// The largest `count` singular values of every line, largest first, power units: `values[j][k]` is s_j at the k-th of the lines.

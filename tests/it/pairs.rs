@@ -10,10 +10,11 @@ use oma_worker::modal::efdd::{self, ModalFilter};
 use oma_worker::modal::fdd::{self, Peak, PeakSetting};
 use oma_worker::modal::indicators::mac;
 use oma_worker::modal::spectrum::Spectra;
-use oma_worker::model::control::Control;
+use oma_worker::model::control::{Cancelled, Control};
 use oma_worker::model::record::{Block, MemoryRecord, Segment};
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 const LENGTH: usize = 256;
 
@@ -86,7 +87,7 @@ impl Truth {
 
 /// Pairs of G, or of D G D, of every line: values to their tolerance, and vectors by what the CPU's matrix makes of them.
 fn pairs_agree(away: &dyn AwaySpectra, truth: &Truth, count: usize, scale: Option<&[f64]>) {
-    let found = away.leading(count, scale).unwrap();
+    let found = away.leading(count, scale, &Control::none()).unwrap();
     assert_eq!(found.len(), truth.home.matrices.len());
     for (line, (values, vectors)) in away.lines().zip(&found) {
         let (exact, _) = truth.home.at(line).leading(count, scale).unwrap();
@@ -115,7 +116,7 @@ fn answers_agree(device: &Arc<Gpu>, channels: usize, segments: usize, plan: &Wel
     let part = |v: usize, i: usize| Complex::new(((i + v) as f64).sin(), ((i * v) as f64).cos());
     // More than go in one block.
     let vectors: Vec<_> = (0..6).map(|v| DVector::from_fn(channels, |i, _| part(v, i))).collect();
-    let (forms, spectra) = (away.forms(&vectors).unwrap(), away.autospectra().unwrap());
+    let (forms, spectra) = (away.forms(&vectors, &Control::none()).unwrap(), away.autospectra().unwrap());
     let mut total = DMatrix::<f64>::zeros(channels, channels);
     let mut amplitudes = vec![0.0; channels];
     for ((line, forms), spectra) in plan.lines.clone().zip(&forms).zip(&spectra) {
@@ -171,7 +172,7 @@ fn leading_pairs_take_few_products() {
     let away = away(&device, &plan, &blocks);
     for (count, most) in [(1, 24), (2, 36), (3, 48)] {
         let before = device.traffic();
-        away.leading(count, None).unwrap();
+        away.leading(count, None, &Control::none()).unwrap();
         let spent = device.traffic().since(before);
         let products = spent.read_back_bytes as f64 / (8 * 130 * plan.lines.len()) as f64;
         eprintln!("{count}: {products:.1} products a line, {spent:?}");
@@ -321,6 +322,25 @@ fn a_device_that_fails_while_it_is_asked_leaves_the_answers_of_the_cpu() {
     }
 }
 
+#[test]
+fn a_run_that_is_stopped_asks_the_device_for_no_more_products() {
+    let plan = WelchPlan { lines: 60..64, ..WelchPlan::new(9, 50.0, LENGTH, LENGTH / 2) };
+    let device = gpu::open();
+    let away = away(&device, &plan, &blocks(&record(9, 20)));
+    let token = CancellationToken::new();
+    let control = Control::new(token.clone(), Arc::new(|_, _| {}));
+    let ask = || {
+        let before = device.traffic().dispatches;
+        let vectors = [DVector::from_element(9, Complex::from(1.0))];
+        let answers = [away.leading(2, None, &control).err(), away.forms(&vectors, &control).err()];
+        (answers, device.traffic().dispatches - before)
+    };
+    let (answers, dispatches) = ask();
+    assert!(answers == [None, None] && dispatches > 0);
+    token.cancel();
+    assert_eq!(ask(), ([const { Some(ComputeError::Cancelled(Cancelled)) }; 2], 0));
+}
+
 /// At every occasion of a few channels the answers are an error, and nothing else.
 #[test]
 fn every_question_to_a_lost_device_is_an_error() {
@@ -335,8 +355,8 @@ fn every_question_to_a_lost_device_is_an_error() {
             let vectors = [DVector::from_element(FEW, Complex::from(1.0))];
             let answers = [
                 away.autospectra().err(),
-                away.leading(1, None).err(),
-                away.forms(&vectors).err(),
+                away.leading(1, None, &Control::none()).err(),
+                away.forms(&vectors, &Control::none()).err(),
                 away.total(60..64).err(),
                 away.matrices(61..63).err(),
             ];

@@ -2,7 +2,7 @@
 
 use super::{DeviceError, Form, Gpu, Lags, Welch};
 use crate::compute::cpu::Cpu;
-use crate::compute::{Backend, Hermitian, LagPlan, SpectralMatrices, WelchPlan};
+use crate::compute::{Backend, Hermitian, LagPlan, SpectralMatrices, WelchPlan, noise};
 use crate::model::record::{Block, Segment};
 use nalgebra::{Complex, DMatrix};
 use std::sync::Arc;
@@ -136,17 +136,4 @@ pub(super) fn measure(gpu: &Arc<Gpu>) -> Result<Rates, DeviceError> {
     let flops = 8.0 * 129.0 * 16.0 * 64.0 * 64.0;
     let bytes = 4.0 * 64.0 * SAMPLES as f64;
     Ok(Rates { flops: flops / many, upload_bytes: bytes / many, latency_s: few })
-}
-
-/// Numbers that look like noise, the same everywhere.
-fn noise(channels: usize, samples: usize) -> Block {
-    let mut block = Block::default();
-    block.reset(0, 0, channels, samples);
-    let mut state = 1_u32;
-    for value in &mut block.data {
-        // Numerical Recipes' linear congruence.
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        *value = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
-    }
-    block
 }
