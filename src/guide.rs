@@ -144,8 +144,10 @@
 //!   wiring more often than a mode.
 //! * **Two methods.** What FDD and SSI both find, with a MAC near 1, is there.
 //! * **A line with next to no damping** (below 0.2 %) and the same shape as its neighbours is a machine, until shown
-//!   otherwise. Sinusoids are told as harmonics, not as modes; the kurtosis of a band is 1 for a sinusoid and 2 for what
-//!   noise drives ([`kurtosis`](crate::modal::kurtosis)).
+//!   otherwise. Sinusoids are told as harmonics, not as modes: by their poles ([`harmonics`](crate::modal::harmonics)) or the
+//!   width of their lines ([`line_width`](crate::modal::line_width)); the kurtosis of a band is 1 for a sinusoid and 2 for
+//!   what noise drives ([`kurtosis`](crate::modal::kurtosis)). `reduce_harmonics` takes them off the record first
+//!   ([`reduction`](crate::modal::reduction)).
 //! * **Last month.** A change of some standard deviations in one mode is weather or a change of the structure; in all modes at
 //!   once it is mostly weather ([`tracking`](crate::modal::tracking)).
 //!

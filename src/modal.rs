@@ -5,7 +5,7 @@
 //! [`uncertainty`] and [`shapes`] → [`selection`] → [`stabilization`] → [`automatic`] the subspace method;
 //! [`indicators`] and [`clustering`] serve both.
 //! [`quantities`] brings the shapes of mixed channels to one quantity.
-//! [`harmonics`] and [`kurtosis`] tell machines from modes, [`confidence`] says how sure a mode is,
+//! [`harmonics`], [`line_width`] and [`kurtosis`] tell machines from modes, [`reduction`] takes them off the record, [`confidence`] says how sure a mode is,
 //! [`matching`] brings the modes of two results together: [`tracking`] says which mode of earlier ones each mode is,
 //! [`merging`] joins the results of several setups; [`setups`] their correlations, before [`poles`].
 
@@ -46,6 +46,10 @@ pub mod stabilization;
 pub mod automatic;
 
 pub mod harmonics;
+
+pub mod line_width;
+
+pub mod reduction;
 
 pub mod kurtosis;
 

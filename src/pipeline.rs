@@ -2,6 +2,7 @@
 
 mod methods;
 mod plscf;
+mod reduced;
 mod setups;
 mod signals;
 mod summary;
@@ -180,17 +181,7 @@ pub fn run(
             result.provenance.warnings.extend(live.warnings().iter().cloned());
             summary::describe_channels(&mut result, &live, &record.description().quality);
             summary::place_channels(&mut result, &live.info().channels, &request.wireframe);
-            if request.run_type == RunType::Fdd && request.parameters.fdd.method.as_deref() == Some(plscf::METHOD) {
-                let references = live.references(request.reference_channels.as_deref())?;
-                plscf::plscf(&mut result, &request.parameters.fdd, &live, references.as_deref(), backend, control)?;
-            } else if request.run_type == RunType::Fdd {
-                methods::fdd(&mut result, &request.parameters.fdd, &live, backend, control)?;
-            } else {
-                let references = live.references(request.reference_channels.as_deref())?;
-                methods::ssi(&mut result, &request.parameters.ssi, &live, references.as_deref(), backend, control)?;
-            }
-            let places = (0..live.info().channels.len()).collect();
-            methods::judge(&mut result, &[(&live, places)], control)?;
+            reduced::identify(&mut result, request, &live, backend, control)?;
             result.provenance.seconds.insert(result.method.clone(), start.elapsed().as_secs_f64());
         }
     }

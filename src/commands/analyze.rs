@@ -48,10 +48,12 @@ Parameters, for --set, or for --parameters as a JSON object of the same names:
                  linear), detrend_breakpoints, outliers, filter, integration, differentiation,
                  decimation_factor, decimation_filter (iir, fir)
   fdd            segment_length, overlap, band_low_hz, band_high_hz, singular_values,
-                 peak_prominence; plscf also order_min, order_max, uncertainty, criteria
+                 peak_prominence, reduce_harmonics; plscf also order_min, order_max, uncertainty,
+                 criteria
   ssi            weighting (upc, pc, cva), block_rows, order_min, order_max, band_low_hz,
-                 band_high_hz, uncertainty, blocks, decimation_levels, criteria
-                 (damping_max, mpc_min, mpd_max, frequency_cov_max, rho_max, damping_cov_max)
+                 band_high_hz, uncertainty, blocks, decimation_levels, reduce_harmonics,
+                 criteria (damping_max, mpc_min, mpd_max, frequency_cov_max, rho_max,
+                 damping_cov_max)
 Each has a default or a rule that fits the record; the result tells what was used.";
 
 /// Analyse files without a queue and print the modes

@@ -144,10 +144,11 @@ mod tests {
             frequency_hz: 5.001,
             frequency_std_hz: 0.0001,
             damping_ratio: 0.0,
-            support: 1.0,
+            support: Some(1.0),
             strongest_row: 0,
             kurtosis: None,
             kurtosis_std: None,
+            rms_parts: None,
         };
         let sharp = Mode { damping_ratio: Some(0.0005), damping_ratio_std: Some(0.0001), ..mode() };
         assert_eq!(codes(sharp, std::slice::from_ref(&harmonic)).0, Some(Confidence::Low));

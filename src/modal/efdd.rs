@@ -27,7 +27,7 @@ pub enum ModalFilter {
 const MOST_NOISE: f64 = 5.0;
 
 /// The mean of each segment is removed, and the Hann window spreads that over the first lines.
-const FIRST_LINE: usize = 2;
+pub(super) const FIRST_LINE: usize = 2;
 
 /// A fit that leaves its peak by more lines than this has gone to another bell.
 const NEAR_LINES: f64 = 2.0;
@@ -45,27 +45,17 @@ pub fn bells(
     segment_length: usize,
     averages: f64,
 ) -> Result<Vec<Option<Bell>>, ModalError> {
-    let lines = &spectra.lines;
-    let rows: Vec<DVector<C64>> = (0..peaks.len()).map(|i| row(peaks, i, filter)).collect();
-    // w as a column holds wᴴ.
-    let powers = spectra.forms(&rows)?;
+    let powers = modal_powers(spectra, peaks, filter)?;
     let bells = (0..peaks.len())
         .into_par_iter()
         .map(|i| {
-            // No line of a neighbour's half, and not Nyquist, whose estimate has half the averages.
-            let low = if i == 0 { FIRST_LINE } else { (peaks[i - 1].line + peaks[i].line).div_ceil(2) };
-            let high = peaks.get(i + 1).map_or(lines.end - 2, |next| (peaks[i].line + next.line) / 2);
-            let (low, high) = (low.max(lines.start), high.min(lines.end - 2));
-            // The fit looks at no line below the first.
-            let below = std::iter::repeat_n(0.0, lines.start);
-            let power: Vec<f64> = below.chain(powers.iter().map(|of_line| of_line[i])).collect();
             let spectrum = ModalSpectrum {
-                power: &power,
+                power: &powers[i],
                 segment_length,
                 sampling_rate_hz: spectra.line_hz * segment_length as f64,
                 averages,
             };
-            let bell = spectrum.fit(peaks[i].frequency_hz, (low, high));
+            let bell = spectrum.fit(peaks[i].frequency_hz, own_lines(spectra, peaks, i));
             bell.filter(|bell| {
                 let reach = (NEAR_LINES * spectra.line_hz).max(bell.damping_ratio * bell.frequency_hz);
                 (bell.frequency_hz - peaks[i].frequency_hz).abs() <= reach
@@ -73,6 +63,27 @@ pub fn bells(
         })
         .collect();
     Ok(bells)
+}
+
+/// First and last line that may be peak `i`'s: none of a neighbour's half, and not Nyquist, whose estimate has half the averages.
+pub(super) fn own_lines(spectra: &Spectra<'_>, peaks: &[Peak], i: usize) -> (usize, usize) {
+    let lines = &spectra.lines;
+    let low = if i == 0 { FIRST_LINE } else { (peaks[i - 1].line + peaks[i].line).div_ceil(2) };
+    let high = peaks.get(i + 1).map_or(lines.end - 2, |next| (peaks[i].line + next.line) / 2);
+    (low.max(lines.start), high.min(lines.end - 2))
+}
+
+/// The spectrum of each peak's mode alone, `[peak][line]` from 0 Hz on: zeros below the first line that there is.
+pub(super) fn modal_powers(
+    spectra: &Spectra<'_>,
+    peaks: &[Peak],
+    filter: ModalFilter,
+) -> Result<Vec<Vec<f64>>, ModalError> {
+    let rows: Vec<DVector<C64>> = (0..peaks.len()).map(|i| row(peaks, i, filter)).collect();
+    // w as a column holds wᴴ.
+    let by_line = spectra.forms(&rows)?;
+    let below = || std::iter::repeat_n(0.0, spectra.lines.start);
+    Ok((0..peaks.len()).map(|i| below().chain(by_line.iter().map(|of_line| of_line[i])).collect()).collect())
 }
 
 /// wᴴ of peak `i` as a column.

@@ -1,4 +1,4 @@
-//! Harmonics of machines among the poles of subspace identification.
+//! Harmonics of machines among the poles of subspace identification and of pLSCF.
 //!
 //! A sinusoid has a pole far more precise than that of any mode that noise drives: hardly any damping, hardly any scatter,
 //! at every order. Its frequency is right to 2e-4 where the sinusoid has a tenth of the record's rms; below about a
@@ -8,9 +8,9 @@ use super::poles::{Order, Pole};
 use crate::model::result::Harmonic;
 
 /// Largest |ξ|, σ_ξ and σ_f/f of a sinusoid's pole (automation §6).
-const DAMPING: f64 = 1e-3;
-const DAMPING_DEVIATION: f64 = 5e-4;
-const FREQUENCY_DEVIATION: f64 = 1e-3;
+pub(super) const DAMPING: f64 = 1e-3;
+pub(super) const DAMPING_DEVIATION: f64 = 5e-4;
+pub(super) const FREQUENCY_DEVIATION: f64 = 1e-3;
 
 /// Poles of one sinusoid lie within so many standard deviations of each other.
 const REACH: f64 = 3.0;
@@ -57,9 +57,10 @@ fn harmonic(group: &[&Pole], count: usize) -> Option<Harmonic> {
         frequency_hz: best.frequency_hz,
         frequency_std_hz: scatter(best),
         damping_ratio: best.damping_ratio,
-        support,
+        support: Some(support),
         strongest_row: strongest,
         kurtosis: None,
         kurtosis_std: None,
+        rms_parts: None,
     })
 }

@@ -253,6 +253,8 @@ pub struct FddParameters {
     pub uncertainty: Option<bool>,
     /// What poles must keep to (`plscf`).
     pub criteria: Criteria,
+    /// Whether harmonics that are found are taken off the record, and the modes identified without them; false by rule.
+    pub reduce_harmonics: bool,
 }
 
 /// What is done to the block Hankel matrix before its decomposition.
@@ -293,6 +295,8 @@ pub struct SsiParameters {
     pub decimation_levels: Option<bool>,
     /// What poles must keep to.
     pub criteria: Criteria,
+    /// Whether harmonics that are found are taken off the record, and the modes identified without them; false by rule.
+    pub reduce_harmonics: bool,
 }
 
 /// What subspace identification starts from.
@@ -362,6 +366,7 @@ const FDD: Names = &[
     ("order_min", &["ordmin"]),
     ("uncertainty", &["calc_unc"]),
     ("criteria", &["hc"]),
+    ("reduce_harmonics", &[]),
 ];
 
 const SSI: Names = &[
@@ -376,6 +381,7 @@ const SSI: Names = &[
     ("blocks", &["nb"]),
     ("decimation_levels", &[]),
     ("criteria", &["hc"]),
+    ("reduce_harmonics", &[]),
 ];
 
 impl Parameters {

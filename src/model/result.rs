@@ -294,16 +294,21 @@ pub struct Harmonic {
     pub frequency_hz: f64,
     /// Its standard deviation, Hz.
     pub frequency_std_hz: f64,
-    /// Of its pole; nearly none, of either sign.
+    /// Of its pole, or by the width of its line; nearly none, of either sign.
     pub damping_ratio: f64,
-    /// Part of the orders that have its pole, 0 to 1.
-    pub support: f64,
+    /// Part of the orders that have its pole, 0 to 1; `None` where it was told by the width of its line.
+    #[serde(default)]
+    pub support: Option<f64>,
     /// Place of the channel in which it is strongest, among the channels of [`DataSummary`].
     pub strongest_row: usize,
     /// Kurtosis of the band around it there, a second opinion: 1 for a sinusoid alone, 2 for noise.
     pub kurtosis: Option<f64>,
     /// Its standard deviation.
     pub kurtosis_std: Option<f64>,
+    /// Part of each channel's rms that it carried, in the order of the channels, where it was taken off the record before
+    /// the modes were identified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rms_parts: Option<Vec<f64>>,
 }
 
 /// The preprocessed channels in small: enough to look at, whatever the length of the record.

@@ -8,13 +8,13 @@ use crate::modal::confidence::{self, Evidence};
 use crate::modal::efdd::{self, ModalFilter};
 use crate::modal::fdd::{self, Peak, PeakSetting};
 use crate::modal::spectrum::Spectra;
-use crate::modal::{ModalError, kurtosis, quantities, selection, spectrum};
+use crate::modal::{ModalError, kurtosis, line_width, quantities, selection, spectrum};
 use crate::model::channel::Channel;
 use crate::model::control::Control;
 use crate::model::modes::{Mode, Shape};
 use crate::model::parameters::{FddParameters, SsiParameters};
 use crate::model::record::{Record, RecordInfo};
-use crate::model::result::{AnalysisResult, Axis, SpectrumSummary};
+use crate::model::result::{AnalysisResult, Axis, Harmonic, SpectrumSummary};
 use crate::preprocess;
 use serde_json::json;
 
@@ -43,6 +43,7 @@ pub(super) fn fdd(
     let setting = PeakSetting { band_hz, overlap, prominence: parameters.peak_prominence.unwrap_or(fdd::PROMINENCE) };
     control.progress("peaks", 0.0);
     let peaks = fdd::peaks(&spectra, &setting)?;
+    let harmonics = line_width::among(&spectra, &peaks, (segment_length, overlap), info.duration_s())?;
     let singular_values = spectra.singular_values(count)?;
     control.progress("peaks", 1.0);
     let method = parameters.method.as_deref().unwrap_or("fdd");
@@ -76,8 +77,8 @@ pub(super) fn fdd(
             spectra.segments
         ));
     }
-    let unfitted = bells.iter().flat_map(|bells| peaks.iter().zip(bells)).filter(|(_, bell)| bell.is_none());
-    for (peak, _) in unfitted {
+    let unfitted = bells.iter().flat_map(|bells| peaks.iter().zip(bells).zip(&harmonics));
+    for ((peak, _), _) in unfitted.filter(|((_, bell), harmonic)| bell.is_none() && harmonic.is_none()) {
         result.provenance.warnings.push(format!(
             "no bell can be fitted to the peak at {:.4} Hz: its damping is not known",
             peak.frequency_hz
@@ -86,7 +87,9 @@ pub(super) fn fdd(
     let bells = bells.unwrap_or_else(|| vec![None; peaks.len()]);
     let (common, _) = quantities::common(&info.channels);
     let peaks = peaks.into_iter().map(|peak| peak.brought_to(&common));
-    result.modes = peaks.zip(bells).map(|(peak, bell)| mode_of_peak(peak, bell)).collect();
+    let found = peaks.zip(bells).zip(&harmonics);
+    result.modes = found.map(|((peak, bell), harmonic)| mode_of_peak(peak, bell, harmonic.as_ref())).collect();
+    result.harmonics = harmonics.into_iter().flatten().collect();
     result.modes.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
     if result.modes.is_empty() {
         let reason = "no peak of the first singular value stands out of its scatter";
@@ -102,8 +105,12 @@ pub(super) fn axis(spectra: &Spectra<'_>) -> Axis {
     Axis { start: lines.start as f64 * step, step, count: lines.len() }
 }
 
-/// A peak as it was picked, or as the bell fitted to it.
-fn mode_of_peak(peak: Peak, bell: Option<Bell>) -> Mode {
+/// A peak as it was picked, or as the bell fitted to it; where it is a sinusoid's, which has no damping, as the lobe.
+fn mode_of_peak(peak: Peak, bell: Option<Bell>, harmonic: Option<&Harmonic>) -> Mode {
+    if let Some(harmonic) = harmonic {
+        let mode = Mode::new(harmonic.frequency_hz, Shape(peak.shape), (peak.mpc, peak.mpd));
+        return Mode { frequency_std_hz: Some(harmonic.frequency_std_hz), ..mode };
+    }
     Mode {
         damping_ratio: bell.map(|bell| bell.damping_ratio),
         frequency_std_hz: bell.map(|bell| bell.frequency_std_hz),

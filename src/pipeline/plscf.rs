@@ -5,10 +5,11 @@ use super::methods::{self, OVERLAP, SINGULAR_VALUES, check_band};
 use crate::compute::Backend;
 use crate::modal::automatic::{choose_references, mode_of};
 use crate::modal::correlations::Correlations;
+use crate::modal::fdd::{self, PeakSetting};
 use crate::modal::plscf::NormalEquations;
 use crate::modal::selection::{self, Selected, Setting};
 use crate::modal::spectrum::Spectra;
-use crate::modal::{quantities, spectrum, stabilization};
+use crate::modal::{harmonics, line_width, quantities, spectrum, stabilization};
 use crate::model::control::Control;
 use crate::model::modes::Shape;
 use crate::model::parameters::FddParameters;
@@ -87,6 +88,15 @@ pub(super) fn plscf(
         band_high_hz: band_hz.1,
         deviations: uncertainty,
         criteria: parameters.criteria,
+    };
+    // A sinusoid's poles are told by their deviations, without those by the width of its line.
+    result.harmonics = if uncertainty {
+        harmonics::among(found.iter())
+    } else {
+        let setting = PeakSetting { band_hz: (0.0, info.sampling_rate_hz / 2.0), overlap, prominence: fdd::PROMINENCE };
+        let peaks = fdd::peaks(&spectra, &setting)?;
+        let of_peaks = line_width::among(&spectra, &peaks, (segment_length, overlap), info.duration_s())?;
+        of_peaks.into_iter().flatten().collect()
     };
     let selection = selection::select(&found, &setting);
     let mut table = Stabilization::default();

@@ -34,6 +34,10 @@ pub fn run_setups(
         return Err(PipelineError::permanent("bad_parameter", "merging needs 2 setups or more, not 0"));
     };
     check_method(strategy, first)?;
+    if first.parameters.ssi.reduce_harmonics {
+        let message = "ssi.reduce_harmonics is for one record, not for several setups: analyse each by itself";
+        return Err(PipelineError::permanent("bad_parameter", message));
+    }
     let start = Instant::now();
     let of_setup = |(number, request): (usize, &Request)| {
         let path = work_dir.join(format!("setup-{number}.parquet"));

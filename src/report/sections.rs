@@ -192,17 +192,18 @@ fn harmonics(result: &AnalysisResult) -> Markup {
         vec![
             format!("{:.4}", harmonic.frequency_hz),
             format!("{:.4}", harmonic.frequency_std_hz),
-            format!("{:.2}", harmonic.support),
+            number(harmonic.support),
             result.data.channels.get(harmonic.strongest_row).cloned().unwrap_or_default(),
             number(harmonic.kurtosis),
             number(harmonic.kurtosis_std),
+            number(harmonic.rms_parts.as_ref().map(|parts| parts.iter().copied().fold(0.0, f64::max))),
         ]
     };
     let rows: Vec<Vec<String>> = result.harmonics.iter().map(row).collect();
     html! {
         h3 { "Harmonics of machines" }
-        p { "Sinusoids, none of them a mode: far sharper than anything that noise drives. Kurtosis is 1 for a sinusoid alone, 2 for noise." }
-        (table(["f, Hz", "± std", "support", "strongest in", "kurtosis", "± std"].into_iter(), &rows))
+        p { "Sinusoids, none of them a mode: far sharper than anything that noise drives. Kurtosis is 1 for a sinusoid alone, 2 for noise. Where they were taken off the record: the most that was of a channel's rms." }
+        (table(["f, Hz", "± std", "support", "strongest in", "kurtosis", "± std", "taken off"].into_iter(), &rows))
     }
 }
 

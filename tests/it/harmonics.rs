@@ -11,11 +11,11 @@ use oma_worker::model::run::RunType;
 use oma_worker::simulate::{Damping, Measurement, ShearChain};
 use std::f64::consts::PI;
 
-const CHAIN: ShearChain = ShearChain { dofs: 5, top_frequency_hz: 20.0, damping: Damping::Uniform(0.01) };
-const RATE_HZ: f64 = 100.0;
+pub(crate) const CHAIN: ShearChain = ShearChain { dofs: 5, top_frequency_hz: 20.0, damping: Damping::Uniform(0.01) };
+pub(crate) const RATE_HZ: f64 = 100.0;
 
 /// Ten minutes; a sinusoid has this part of each channel's rms, another phase and sign in each.
-fn samples(seed: u64, lines_hz: &[f64], part: f64) -> Vec<Vec<f32>> {
+pub(crate) fn samples(seed: u64, lines_hz: &[f64], part: f64) -> Vec<Vec<f32>> {
     let measurement =
         Measurement { dofs: (0..5).collect(), sampling_rate_hz: RATE_HZ, samples: 60_000, noise: 0.05, seed };
     let mut channels = CHAIN.record(&measurement);
@@ -30,7 +30,7 @@ fn samples(seed: u64, lines_hz: &[f64], part: f64) -> Vec<Vec<f32>> {
     channels
 }
 
-fn record(seed: u64, lines_hz: &[f64], part: f64) -> MemoryRecord {
+pub(crate) fn record(seed: u64, lines_hz: &[f64], part: f64) -> MemoryRecord {
     MemoryRecord::new(RATE_HZ, samples(seed, lines_hz, part))
 }
 
@@ -106,6 +106,8 @@ fn a_result_says_which_peak_is_a_machine() {
         assert_eq!(mode.confidence, expected, "{} Hz: {:?}", mode.frequency_hz, mode.doubts);
         assert_eq!(mode.doubts.iter().any(|doubt| doubt.code == "harmonic"), is_line);
     }
+    let [line] = fdd.harmonics.as_slice() else { panic!("{:?}", fdd.harmonics) };
+    assert!((line.frequency_hz - 31.0).abs() <= 4.5 * line.frequency_std_hz && line.support.is_none(), "{line:?}");
     let ssi = result_of(RunType::Ssi, RATE_HZ, &channels);
     assert_eq!((ssi.modes.len(), ssi.harmonics.len()), (5, 1));
     assert!(ssi.harmonics[0].kurtosis.is_some_and(|kurtosis| kurtosis < 1.1), "{:?}", ssi.harmonics);

@@ -32,6 +32,7 @@ mod http; // the answers of a worker process over a real socket
 mod ingest; // raw files of every kind → samples, or one clear error
 #[cfg(feature = "kafka-tls")]
 mod kafka_tls; // Kafka over TLS
+mod line_width; // sinusoids of machines among the peaks of a spectrum
 mod log; // what the log says of a run
 mod merging; // the results of several setups as one
 mod pairs; // what is asked of spectra that stay on the GPU
@@ -42,6 +43,7 @@ mod preprocess; // calibrate, detrend, filter, decimate; decimated views
 mod processes; // two real worker processes, kill -9 at random moments
 mod protocol; // the write protocol under every fault that there is, on a paused clock
 mod quantities; // displacements, velocities and accelerations in one record
+mod reduction; // harmonics taken off a record
 mod reference; // CPU sums and SSI against textbook forms and against other packages' figures
 mod report; // the page, in a real browser
 mod server_faults; // real servers and workers that die or stand still

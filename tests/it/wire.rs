@@ -5,6 +5,7 @@ use oma_worker::model::run::{RunType, Status, StatusMessage};
 use serde_json::Value;
 
 const FDD: &str = include_str!("../wire/v1/fdd.json");
+const HARMONICS: &str = include_str!("../wire/v1/harmonics.json");
 const SSI: &str = include_str!("../wire/v1/ssi.json");
 const MERGED: &str = include_str!("../wire/v1/merged.json");
 const SETUPS: &str = include_str!("../wire/v1/setups.json");
@@ -33,6 +34,7 @@ fn assert_kept(expected: &Value, found: &Value, place: &str) {
 fn results_of_version_1_keep_every_value_through_reading_and_writing() {
     let documents = [
         (FDD, RunType::Fdd),
+        (HARMONICS, RunType::Fdd),
         (SSI, RunType::Ssi),
         (MERGED, RunType::Ssi),
         (SETUPS, RunType::Ssi),
@@ -48,7 +50,7 @@ fn results_of_version_1_keep_every_value_through_reading_and_writing() {
 
 #[test]
 fn results_survive_bson_as_they_survive_json() {
-    for text in [FDD, SSI, MERGED, SETUPS, MIXED, PREPROCESSING] {
+    for text in [FDD, HARMONICS, SSI, MERGED, SETUPS, MIXED, PREPROCESSING] {
         let result: AnalysisResult = serde_json::from_str(text).unwrap();
         let document = bson::serialize_to_document(&result).unwrap();
         assert_eq!(bson::deserialize_from_document::<AnalysisResult>(document).unwrap(), result);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use oma_worker::ingest::cache::CachedRecord;
 use oma_worker::model::channel::Channel;
 use oma_worker::model::control::Control;
-use oma_worker::model::parameters::{Detrend, PreprocessingParameters};
+use oma_worker::model::parameters::{Detrend, Parameters, PreprocessingParameters};
 use oma_worker::model::record::RawFile;
 use oma_worker::model::record::{Block, Record};
 use oma_worker::model::result::AnalysisResult;
@@ -29,6 +29,27 @@ pub(crate) fn result_of_named(
     names: &[String],
     channels: &[Vec<f32>],
 ) -> AnalysisResult {
+    run_text(run_type, Parameters::default(), sampling_rate_hz, names, channels)
+}
+
+/// The same of channels `a`, `b`, … with parameters.
+pub(crate) fn result_with(
+    run_type: RunType,
+    parameters: Parameters,
+    sampling_rate_hz: f64,
+    channels: &[Vec<f32>],
+) -> AnalysisResult {
+    let names: Vec<String> = ('a'..).take(channels.len()).map(String::from).collect();
+    run_text(run_type, parameters, sampling_rate_hz, &names, channels)
+}
+
+fn run_text(
+    run_type: RunType,
+    parameters: Parameters,
+    sampling_rate_hz: f64,
+    names: &[String],
+    channels: &[Vec<f32>],
+) -> AnalysisResult {
     let folder = Folder::new();
     let mut text = format!("time,{}\n", names.join(","));
     for k in 0..channels[0].len() {
@@ -36,7 +57,7 @@ pub(crate) fn result_of_named(
         channels.iter().for_each(|channel| write!(text, ",{}", channel[k]).unwrap());
         text.push('\n');
     }
-    let request = Request::new(run_type, vec![folder.file("record.csv", text)]);
+    let request = Request { parameters, ..Request::new(run_type, vec![folder.file("record.csv", text)]) };
     pipeline::run(&request, None, folder.path(), &Control::none()).unwrap().result
 }
 
