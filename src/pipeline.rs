@@ -8,7 +8,7 @@ mod signals;
 mod summary;
 mod view;
 
-pub use self::setups::run_setups;
+pub use self::setups::{check_setups, run_setups};
 
 use crate::compute::ComputeError;
 use crate::compute::select::Backends;
@@ -110,7 +110,8 @@ impl PipelineError {
     }
 
     /// The same with the setup that it is about, counted from 1.
-    fn of_setup(self, number: usize) -> PipelineError {
+    #[must_use]
+    pub fn of_setup(self, number: usize) -> PipelineError {
         match self {
             PipelineError::Permanent { code, message } => {
                 PipelineError::Permanent { code, message: format!("setup {number}: {message}") }
@@ -161,7 +162,7 @@ pub fn run(
         Some(path) => (CachedRecord::open(path).map_err(|error| PipelineError::Cache(error.to_string()))?, None),
         None => {
             let path = work_dir.join("record.parquet");
-            (prepare(request, &path, control)?, Some(path))
+            (prepared(request, &path, control)?, Some(path))
         }
     };
     let seconds = start.elapsed().as_secs_f64();
@@ -190,7 +191,20 @@ pub fn run(
     Ok(Outcome { result, cache_file })
 }
 
-fn prepare(request: &Request, out: &Path, control: &Control) -> Result<CachedRecord, PipelineError> {
+/// Makes the preprocessed record of a piece of work at `out`.
+///
+/// # Errors
+/// [`PipelineError`], with a code and a sentence.
+pub fn prepare(request: &Request, out: &Path, control: &Control) -> Result<(), PipelineError> {
+    prepared(request, out, control).map(drop)
+}
+
+/// Whether a file is a preprocessed record.
+pub fn is_record(path: &Path) -> bool {
+    CachedRecord::open(path).is_ok()
+}
+
+fn prepared(request: &Request, out: &Path, control: &Control) -> Result<CachedRecord, PipelineError> {
     Ok(preprocess::prepare(
         &request.files,
         &request.channels,

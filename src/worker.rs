@@ -8,7 +8,7 @@
 //! ```text
 //! claim      here            one run after the other; steps.rs holds what follows together
 //! mark       mark.rs         the analysis becomes this run's; or hand back; or the dead letters
-//! compute    supervise.rs    under a token, watched; execute.rs is the computation itself
+//! compute    supervise.rs    under a token, watched; execute.rs is the computation itself, setups.rs that of several records
 //! results    steps.rs        the result document, before anything names it
 //! commit     settle.rs       the one point that decides DONE, ERROR, ABORTED
 //! settle     settle.rs       the outcome goes to the analysis; release and withdraw are its relatives
@@ -21,6 +21,7 @@
 mod abort;
 mod earlier;
 mod execute;
+mod extent;
 mod fault;
 mod inputs;
 mod large_arrays;
@@ -31,6 +32,7 @@ mod progress;
 mod retry;
 mod run;
 mod settle;
+mod setups;
 mod shutdown;
 mod spool;
 mod steps;

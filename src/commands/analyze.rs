@@ -217,9 +217,15 @@ impl Analyze {
         control: &Control,
     ) -> Result<Vec<AnalysisResult>, PipelineError> {
         if let Some(setups) = self.setups {
-            let of_setup = |setup: &PathBuf| Request { files: self.pieces(setup), ..request.clone() };
-            let requests: Vec<Request> = self.files.iter().map(of_setup).collect();
-            return Ok(vec![pipeline::run_setups(setups.strategy(), &requests, folder, control)?]);
+            pipeline::check_setups(setups.strategy(), &request)?;
+            let of_setup = |(number, files): (usize, &PathBuf)| {
+                let request = Request { files: self.pieces(files), ..request.clone() };
+                let path = folder.join(format!("setup-{number}.parquet"));
+                pipeline::prepare(&request, &path, control).map_err(|error| error.of_setup(number))?;
+                Ok((request, path))
+            };
+            let records = (1..).zip(&self.files).map(of_setup).collect::<Result<Vec<_>, PipelineError>>()?;
+            return Ok(vec![pipeline::run_setups(setups.strategy(), &records, control)?]);
         }
         if self.output.report.is_none() {
             return Ok(vec![pipeline::run(&request, None, folder, control)?.result]);

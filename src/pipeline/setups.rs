@@ -1,7 +1,7 @@
 //! The records of several setups to one result.
 
 use super::view::LiveChannels;
-use super::{PipelineError, Request, methods, prepare, summary};
+use super::{PipelineError, Request, methods, summary};
 use crate::ingest::cache::CachedRecord;
 use crate::modal::setups::Layout;
 use crate::modal::{automatic, merging, quantities};
@@ -14,48 +14,38 @@ use crate::model::record::Record;
 use crate::model::result::AnalysisResult;
 use crate::model::run::RunType;
 use serde_json::json;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Identifies the modes of several setups together (PreGER, PoGER), by SSI driven by covariances.
 ///
-/// `requests`: one a setup; the parameters, the reference channels and the backends are those of the first. A channel of the same
-/// name is the same place and direction in every setup. `work_dir`: an existing folder for what the run leaves.
+/// `setups`: of each its request and its preprocessed record ([`prepare`](super::prepare)); the parameters, the reference
+/// channels and the backends are those of the first. A channel of the same name is the same place and direction in every setup.
 ///
 /// # Errors
 /// [`PipelineError`], with the number of the setup where it is about one.
 pub fn run_setups(
     strategy: Strategy,
-    requests: &[Request],
-    work_dir: &Path,
+    setups: &[(Request, PathBuf)],
     control: &Control,
 ) -> Result<AnalysisResult, PipelineError> {
-    let Some(first) = requests.first() else {
+    let Some((first, _)) = setups.first() else {
         return Err(PipelineError::permanent("bad_parameter", "merging needs 2 setups or more, not 0"));
     };
-    check_method(strategy, first)?;
-    if first.parameters.ssi.reduce_harmonics {
-        let message = "ssi.reduce_harmonics is for one record, not for several setups: analyse each by itself";
-        return Err(PipelineError::permanent("bad_parameter", message));
-    }
+    check_setups(strategy, first)?;
     let start = Instant::now();
-    let of_setup = |(number, request): (usize, &Request)| {
-        let path = work_dir.join(format!("setup-{number}.parquet"));
-        prepare(request, &path, control).map_err(|error| error.of_setup(number))
-    };
-    let records: Vec<CachedRecord> = (1..).zip(requests).map(of_setup).collect::<Result<_, _>>()?;
-    let ingest_seconds = start.elapsed().as_secs_f64();
-    control.checkpoint()?;
-    let start = Instant::now();
+    let open = |(_, path): &(Request, PathBuf)| CachedRecord::open(path);
+    let records: Result<Vec<CachedRecord>, _> = setups.iter().map(open).collect();
+    let records = records.map_err(|error| PipelineError::Cache(error.to_string()))?;
     let mut live = Vec::new();
     for (number, record) in (1..).zip(&records) {
         live.push(LiveChannels::of(record, &record.description().quality).map_err(|error| error.of_setup(number))?);
     }
-    let setups: Vec<AnalysisResult> = requests
+    let setups: Vec<AnalysisResult> = setups
         .iter()
         .zip(&records)
         .zip(&live)
-        .map(|((request, record), live)| described(request, record, live))
+        .map(|(((request, _), record), live)| described(request, record, live))
         .collect();
     let channels: Vec<&[Channel]> = live.iter().map(|live| live.info().channels.as_slice()).collect();
     let layout = Layout::new(&channels, first.reference_channels.as_deref()).map_err(|error| {
@@ -90,7 +80,6 @@ pub fn run_setups(
     }
     let places = layout.setups.iter().map(|rows| rows.places.clone());
     methods::judge(&mut result, &views.iter().copied().zip(places).collect::<Vec<_>>(), control)?;
-    result.provenance.seconds.insert("ingest".into(), ingest_seconds);
     result.provenance.seconds.insert(result.method.clone(), start.elapsed().as_secs_f64());
     backend.log_traffic();
     summary::describe_backend(&mut result, backend.told());
@@ -106,9 +95,17 @@ fn described(request: &Request, record: &CachedRecord, live: &LiveChannels<'_>) 
     setup
 }
 
-fn check_method(strategy: Strategy, request: &Request) -> Result<(), PipelineError> {
+/// Whether a run can be over several setups together.
+///
+/// # Errors
+/// [`PipelineError`], with what else can be done.
+pub fn check_setups(strategy: Strategy, request: &Request) -> Result<(), PipelineError> {
     let (ssi, fdd) = (&request.parameters.ssi, &request.parameters.fdd);
     let method = match request.run_type {
+        RunType::Ssi if ssi.reduce_harmonics => {
+            let message = "ssi.reduce_harmonics is for one record, not for several setups: analyse each by itself";
+            return Err(PipelineError::permanent("bad_parameter", message));
+        }
         RunType::Ssi if ssi.drive() == Drive::Covariance => return Ok(()),
         RunType::Ssi => ssi.drive().method(),
         RunType::Fdd => fdd.method.as_deref().unwrap_or("fdd"),

@@ -55,7 +55,7 @@ pub trait Platform: Send + Sync {
     /// Adds an entry to the index of raw files: `{sensor_id, channels, start, end, sampling_rate_hz, samples, key}`.
     async fn add_measure(&self, number: i64, measure: &Value) -> StoreResult<()>;
 
-    /// Adds an analysis with status READY. `fields`: `{tenant_id, user_id, name, period, channels, reference_channels,
+    /// Adds an analysis with status READY. `fields`: `{tenant_id, user_id, name, period, channels, reference_channels, setups,
     /// preprocessing, fdd, ssi}`, each but the first two as good as absent when null.
     async fn add_analysis(&self, structure_id: &Id, fields: &Map<String, Value>) -> StoreResult<Id>;
 

@@ -49,7 +49,7 @@ impl Embedded {
         self.insert(&self.names.measures_of(mysql_id), body).await
     }
 
-    /// Adds an analysis with status READY. `body`: `{tenant_id, user_id, name, period, channels, reference_channels,
+    /// Adds an analysis with status READY. `body`: `{tenant_id, user_id, name, period, channels, reference_channels, setups,
     /// preprocessing, fdd, ssi}`, each field but the first two as good as absent when null.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! The computation itself: gathers what the pipeline needs from the stores, runs it, and keeps the record it made.
 
+use super::extent::{Extent, Setups, names};
 use super::fault::{Fault, classify};
-use super::inputs::{self, Input, Source};
+use super::inputs::{self, Content, Input};
 use super::retry::{Retry, bounded, mongodb, mysql, s3};
+use super::setups::Source;
 use super::spool::Spool;
 use super::work_folder::{self, WorkFolder};
 use super::{Compute, ComputedResult, Job, earlier, large_arrays};
@@ -16,7 +18,7 @@ use crate::model::result::{AnalysisResult, StoredReport};
 use crate::model::run::RunType;
 use crate::pipeline::{self, Outcome, PipelineError, Request};
 use crate::report;
-use crate::stores::documents::{Id, Measure, Period, Structure, timestamp};
+use crate::stores::documents::{Id, Measure, Period, Structure};
 use crate::stores::names::{Names, array_key, record_key, report_key};
 use crate::stores::{LARGEST_RESULT, ObjectInfo, StoreError, StoreResult, Stores};
 use async_trait::async_trait;
@@ -71,6 +73,14 @@ pub enum ExecuteError {
         bucket: String,
         /// The file's key.
         key: String,
+    },
+    /// One of the analysis' setups cannot be computed.
+    #[error("setup {number}: {error}")]
+    Setup {
+        /// Counted from 1.
+        number: usize,
+        /// Why.
+        error: Box<ExecuteError>,
     },
     /// A field of the analysis cannot be used.
     #[error("analysis: {field} {message}")]
@@ -169,36 +179,51 @@ impl Execute {
         let control = control.with_memory_limit(self.memory_limit_mib);
         let body = &job.analysis.body;
         let parameters = Parameters::from_parts(&body["preprocessing"], &body["fdd"], &body["ssi"])?;
-        let (period_start, period_end) = (moment(body, "start")?, moment(body, "end")?);
+        // What PREPROCESSING shows is the one record of the analysis' own period.
+        let setups = Setups::of(body)?.filter(|_| job.run_type != RunType::Preprocessing);
+        let own = Extent::of(body)?;
+        let extents = setups.as_ref().map_or(std::slice::from_ref(&own), |setups| &setups.records);
         control.progress("inputs", 0.0);
         let find = async {
             let structure = self.structure(&job).await?;
             control.progress("inputs", 0.3);
             let channels = self.channels(&structure).await?;
             control.progress("inputs", 0.6);
-            let inputs = inputs::find(self, &structure, &channels, (period_start, period_end), &control).await?;
+            let mut inputs = Vec::new();
+            for (number, extent) in (1..).zip(extents) {
+                let found = inputs::find(self, &structure, &channels, extent.period, &control).await;
+                inputs.push(if setups.is_some() { found.map_err(|error| error.of_setup(number))? } else { found? });
+            }
             Ok((structure, channels, inputs))
         };
         let (structure, channels, inputs) = unless_stopped(&control, find).await?;
         let (wireframe, unread) = wireframe(&structure);
-        let request = Request {
-            run_type: job.run_type,
-            analysis_id: Some(job.key.analysis_id.to_string()),
-            parameters,
-            files: Vec::new(),
-            channels,
-            wireframe,
-            selected_channels: names(body, "channels")?,
-            reference_channels: names(body, "reference_channels")?,
-            period_start,
-            period_end,
-            backends: self.backends.clone(),
+        let reference_channels = names(body, "reference_channels")?;
+        let source = |(extent, inputs): (&Extent, Vec<Input>)| {
+            let request = Request {
+                run_type: job.run_type,
+                analysis_id: Some(job.key.analysis_id.to_string()),
+                parameters: parameters.clone(),
+                files: Vec::new(),
+                channels: channels.clone(),
+                wireframe: wireframe.clone(),
+                selected_channels: extent.channels.clone(),
+                reference_channels: reference_channels.clone(),
+                period_start: extent.period.0,
+                period_end: extent.period.1,
+                backends: self.backends.clone(),
+            };
+            Source { cache_key: cache_key(&job, &request, &inputs), request, inputs }
         };
-        let cache_key = cache_key(&job, &request, &inputs);
-        let (outcome, cache_key) = self.compute_cached(request, &inputs, &cache_key, &control).await?;
-        let mut result = outcome.result;
+        let mut sources: Vec<Source> = extents.iter().zip(inputs).map(source).collect();
+        let mut result = match &setups {
+            Some(setups) => self.compute_setups(setups.strategy, sources, &control).await?,
+            None => {
+                let (outcome, cache_key) = self.compute_cached(sources.remove(0), &control).await?;
+                AnalysisResult { cache_key, ..outcome.result }
+            }
+        };
         result.analysis_id = Some(job.key.analysis_id.to_string());
-        result.cache_key = cache_key;
         result.provenance.warnings.extend(unread);
         if self.tracked_results > 0 && job.run_type != RunType::Preprocessing {
             unless_stopped(&control, earlier::track(self, &mut result, &job)).await?;
@@ -261,47 +286,57 @@ impl Execute {
 
     /// Runs the pipeline over the cached record if there is one, over the raw files otherwise; and what it made of
     /// these is cached. Returns the cache's key, if the record is there now.
-    async fn compute_cached(
+    pub(super) async fn compute_cached(
         &self,
-        mut request: Request,
-        inputs: &[Input],
-        cache_key: &str,
+        source: Source,
         control: &Control,
     ) -> Result<(Outcome, Option<String>), ExecuteError> {
+        let Source { request, inputs, cache_key } = source;
+        let request = Request { files: self.raw_files(&inputs), ..request };
         let folder = self.work_folder()?;
-        request.files = inputs.iter().map(|input| self.raw_file(input)).collect();
         let cached = folder.path().join("cached.parquet");
         if unless_stopped(control, async {
-            Ok(shown(control, "cache", 0.0..1.0, self.is_cached(cache_key, &cached)).await)
+            Ok(shown(control, "cache", 0.0..1.0, self.is_cached(&cache_key, &cached)).await)
         })
         .await?
         {
             match self.run(request.clone(), Some(cached), folder.path(), control).await {
-                Ok(outcome) => return Ok((outcome, Some(cache_key.to_owned()))),
+                Ok(outcome) => return Ok((outcome, Some(cache_key))),
                 // A damaged record is a miss.
                 Err(PipelineError::Cache(reason)) => tracing::debug!(cache_key, reason, "cached record not used"),
                 Err(error) => return Err(error.into()),
             }
         }
-        unless_stopped(control, self.download(inputs, control)).await?;
-        let outcome = self.run(request, None, folder.path(), control).await?;
+        unless_stopped(control, self.download(&inputs, control)).await?;
+        let mut outcome = self.run(request, None, folder.path(), control).await?;
         let Some(file) = &outcome.cache_file else { return Ok((outcome, None)) };
-        let put =
-            async { Ok(shown(control, "upload", 0.0..1.0, self.put(&self.names.cache_bucket, cache_key, file)).await) };
-        match unless_stopped(control, put).await? {
-            Ok(_) => Ok((outcome, Some(cache_key.to_owned()))),
-            Err(error) => {
-                tracing::warn!(cache_key, error = %error, "record not cached");
-                let mut outcome = outcome;
-                outcome.result.provenance.warnings.push(format!("the preprocessed record was not cached: {error}"));
+        match self.keep_record(&cache_key, file, control).await? {
+            None => Ok((outcome, Some(cache_key))),
+            Some(warning) => {
+                outcome.result.provenance.warnings.push(warning);
                 Ok((outcome, None))
             }
         }
     }
 
+    /// Caches a preprocessed record; returns the warning where that fails.
+    pub(super) async fn keep_record(
+        &self,
+        cache_key: &str,
+        file: &Path,
+        control: &Control,
+    ) -> Result<Option<String>, ExecuteError> {
+        let put =
+            async { Ok(shown(control, "upload", 0.0..1.0, self.put(&self.names.cache_bucket, cache_key, file)).await) };
+        Ok(unless_stopped(control, put).await?.err().map(|error| {
+            tracing::warn!(cache_key, error = %error, "record not cached");
+            format!("the preprocessed record was not cached: {error}")
+        }))
+    }
+
     /// Brings the cached record to `path`, if it is to be had. The cache saves time, so little time is spent on one that
     /// cannot be read: whoever misses the record makes it.
-    async fn is_cached(&self, cache_key: &str, path: &Path) -> bool {
+    pub(super) async fn is_cached(&self, cache_key: &str, path: &Path) -> bool {
         let (objects, bucket) = (self.stores.objects.clone(), self.names.cache_bucket.clone());
         let (key, target) = (cache_key.to_owned(), path.to_owned());
         let head = {
@@ -325,7 +360,7 @@ impl Execute {
         }
     }
 
-    /// The pipeline on a thread where it may block; a panic goes on here.
+    /// The pipeline.
     async fn run(
         &self,
         request: Request,
@@ -333,9 +368,17 @@ impl Execute {
         folder: &Path,
         control: &Control,
     ) -> Result<Outcome, PipelineError> {
-        let (folder, control, span) = (folder.to_owned(), control.clone(), tracing::Span::current());
-        let run = move || span.in_scope(|| pipeline::run(&request, cached.as_deref(), &folder, &control));
-        match tokio::task::spawn_blocking(run).await {
+        let (folder, control) = (folder.to_owned(), control.clone());
+        self.blocking(move || pipeline::run(&request, cached.as_deref(), &folder, &control)).await
+    }
+
+    /// Work on a thread where it may block; a panic goes on here.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, PipelineError> + Send + 'static,
+    ) -> Result<T, PipelineError> {
+        let span = tracing::Span::current();
+        match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
             Ok(result) => result,
             Err(died) => match died.try_into_panic() {
                 Ok(payload) => std::panic::resume_unwind(payload),
@@ -368,24 +411,25 @@ impl Execute {
         Ok(channels)
     }
 
-    fn work_folder(&self) -> Result<WorkFolder, ExecuteError> {
+    pub(super) fn work_folder(&self) -> Result<WorkFolder, ExecuteError> {
         WorkFolder::new(&self.work)
             .map_err(|source| ExecuteError::Local { path: self.work.display().to_string(), source })
     }
 
-    fn raw_file(&self, input: &Input) -> RawFile {
-        RawFile {
+    pub(super) fn raw_files(&self, inputs: &[Input]) -> Vec<RawFile> {
+        let raw_file = |input: &Input| RawFile {
             key: input.object.key.clone(),
             path: self.spool.path(&self.names.file_bucket, &input.object),
             sensor_id: input.sensor_id.clone(),
             axes: input.axes.clone(),
             start: input.start,
             sampling_rate_hz: input.sampling_rate_hz,
-        }
+        };
+        inputs.iter().map(raw_file).collect()
     }
 
     /// Brings every input to its place in the spool.
-    async fn download(&self, inputs: &[Input], control: &Control) -> Result<(), ExecuteError> {
+    pub(super) async fn download(&self, inputs: &[Input], control: &Control) -> Result<(), ExecuteError> {
         let place = |input: &Input| self.spool.path(&self.names.file_bucket, &input.object);
         let needed: Vec<(PathBuf, u64)> = inputs.iter().map(|input| (place(input), input.object.size)).collect();
         let local = |path: &Path| {
@@ -401,8 +445,8 @@ impl Execute {
                 continue;
             }
             match &input.source {
-                Source::Inline(text) => std::fs::write(path, text).map_err(local(path))?,
-                Source::Bucket => {
+                Content::Inline(text) => std::fs::write(path, text).map_err(local(path))?,
+                Content::Bucket => {
                     let bucket = &self.names.file_bucket;
                     let get = self.get(bucket, &input.object, path);
                     let got = shown(control, "download", part(done)..part(done + 1), get).await?;
@@ -510,7 +554,7 @@ async fn shown<T>(control: &Control, stage: &str, share: Range<f64>, transfer: i
 
 /// Waits for stores, for as long as they may take, but no longer than until the run is told to stop. A call that is on
 /// its way then comes to its end unheard.
-async fn unless_stopped<T>(
+pub(super) async fn unless_stopped<T>(
     control: &Control,
     work: impl Future<Output = Result<T, ExecuteError>>,
 ) -> Result<T, ExecuteError> {
@@ -530,28 +574,6 @@ fn wireframe(structure: &Structure) -> (Wireframe, Option<String>) {
         Ok(wireframe) => (wireframe, None),
         Err(error) => (Wireframe::default(), Some(format!("the structure's geometry cannot be read: {error}"))),
     }
-}
-
-/// `period.<end>` of the analysis.
-fn moment(body: &Value, end: &str) -> Result<Option<jiff::Timestamp>, ExecuteError> {
-    match &body["period"][end] {
-        Value::Null => Ok(None),
-        value => timestamp(value).map(Some).ok_or_else(|| ExecuteError::Analysis {
-            field: "period",
-            message: format!("has {value} as {end}, must be a date or an RFC 3339 time"),
-        }),
-    }
-}
-
-/// A list of channel names of the analysis; null is none.
-fn names(body: &Value, field: &'static str) -> Result<Option<Vec<String>>, ExecuteError> {
-    if body[field].is_null() {
-        return Ok(None);
-    }
-    serde_json::from_value(body[field].clone()).map(Some).map_err(|_| ExecuteError::Analysis {
-        field,
-        message: format!("is {}, must be a list of channel names or null", body[field]),
-    })
 }
 
 /// The key of the preprocessed record: a hash of everything that the record depends on.

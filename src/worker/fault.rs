@@ -38,6 +38,12 @@ pub(super) fn classify(error: ExecuteError) -> Fault {
         ExecuteError::NoChannels { .. } => Fault::permanent("no_channels", message),
         ExecuteError::NoFiles { .. } => Fault::permanent("no_files", message),
         ExecuteError::MissingFile { .. } => Fault::permanent("missing_file", message),
+        ExecuteError::Setup { error, .. } => match classify(*error) {
+            Fault::Permanent { code, .. } => Fault::permanent(&code, message),
+            Fault::Transient(_) => Fault::Transient(message),
+            Fault::Unfit(_) => Fault::Unfit(message),
+            aborted => aborted,
+        },
         ExecuteError::Analysis { .. } => Fault::permanent("bad_analysis", message),
         ExecuteError::Parameter(_) => Fault::permanent("bad_parameter", message),
         ExecuteError::Store(error) if error.kind == StoreErrorKind::Local => Fault::Unfit(message),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Where the content of an input is.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Source {
+pub(super) enum Content {
     /// In the bucket of raw files.
     Bucket,
     /// In the index itself, written as CSV.
@@ -24,7 +24,7 @@ pub(super) enum Source {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Input {
     pub(super) object: ObjectInfo,
-    pub(super) source: Source,
+    pub(super) source: Content,
     pub(super) sensor_id: Option<String>,
     pub(super) axes: Vec<String>,
     pub(super) start: Option<Timestamp>,
@@ -75,13 +75,13 @@ async fn indexed(execute: &Execute, measure: &Measure, number: usize) -> Result<
             };
             let found = execute.objects("look at an object", head).await?;
             let missing = || ExecuteError::MissingFile { bucket: bucket.clone(), key: key.clone() };
-            (found.ok_or_else(missing)?, Source::Bucket)
+            (found.ok_or_else(missing)?, Content::Bucket)
         }
         None => {
             let text = to_csv(measure);
             let etag = sha256(text.as_bytes());
             let key = format!("measures/{}/{number}.csv", measure.sensor_id.as_deref().unwrap_or("all"));
-            (ObjectInfo { key, size: text.len() as u64, etag }, Source::Inline(text))
+            (ObjectInfo { key, size: text.len() as u64, etag }, Content::Inline(text))
         }
     };
     Ok(Input {
@@ -139,7 +139,7 @@ async fn listed(
                 let files = page.objects.into_iter().filter(|object| is_raw_file(&object.key));
                 inputs.extend(files.map(|object| Input {
                     object,
-                    source: Source::Bucket,
+                    source: Content::Bucket,
                     sensor_id: Some(sensor_id.to_owned()),
                     axes: Vec::new(),
                     start: None,

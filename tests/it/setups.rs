@@ -1,6 +1,7 @@
 //! The records of several setups as one system: PreGER and PoGER.
 
 mod exact;
+mod runs;
 
 use crate::raw_files::noise;
 use crate::support::correlations::{blocks, lag_products};

@@ -48,6 +48,14 @@ pub(crate) struct TrueMode {
     pub(crate) measured: DVector<C64>,
 }
 
+impl TrueMode {
+    /// With a channel at every degree of freedom.
+    pub(crate) fn measured_everywhere(ExactMode { frequency_hz, damping_ratio, shape }: ExactMode) -> TrueMode {
+        let shape = shape.map(|x| C64::new(x, 0.0));
+        TrueMode { frequency_hz, damping_ratio, measured: shape.clone(), shape }
+    }
+}
+
 impl Case {
     /// Top mode at 12, 20 or 40 Hz, damping rising or uniform 0.4 to 3 %, in 40 % of the cases only some DOF measured,
     /// noise 1 to 30 %, 5 to 60 min.

@@ -5,6 +5,9 @@ use crate::support::identifiable::Bound;
 use oma_worker::modal::indicators::mac;
 use oma_worker::model::modes::Mode;
 
+/// 97.5 % of Student's t at the 49 degrees of freedom of 50 blocks.
+pub(crate) const QUANTILE: f64 = 2.010;
+
 /// What counts as found: MAC of the shapes.
 const FOUND: f64 = 0.95;
 
@@ -80,9 +83,8 @@ impl Score {
             let dxi = found.damping_ratio.unwrap() - truth[i].damping_ratio;
             self.frequency += (df / truth[i].frequency_hz / bound.frequency).powi(2);
             self.damping += (dxi / truth[i].damping_ratio / bound.damping).powi(2);
-            // Student's t at 49 degrees of freedom.
-            self.frequency_covered += usize::from(df.abs() <= 2.010 * found.frequency_std_hz.unwrap());
-            self.damping_covered += usize::from(dxi.abs() <= 2.010 * found.damping_ratio_std.unwrap());
+            self.frequency_covered += usize::from(df.abs() <= QUANTILE * found.frequency_std_hz.unwrap());
+            self.damping_covered += usize::from(dxi.abs() <= QUANTILE * found.damping_ratio_std.unwrap());
         }
         self.modes += modes.len();
         for (j, found) in modes.iter().enumerate() {
