@@ -1,4 +1,4 @@
-//! The heavy sums on the CPU and on a GPU, with counted bytes and operations:
+//! The heavy sums, and the methods over them, on the CPU and on a GPU, with counted bytes and operations:
 //!
 //! `OMA_GPU_ADAPTER=NAME cargo bench --bench kernels`; without the variable the first real GPU, without one the CPU alone.
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
@@ -13,8 +13,12 @@ use oma_worker::compute::gpu::Gpu;
 use oma_worker::compute::gpu::layout::Transform;
 use oma_worker::compute::select::Backends;
 use oma_worker::compute::{Averages, Backend, LagPlan, WelchPlan};
+use oma_worker::modal::spectrum::Spectra;
+use oma_worker::modal::{ModalError, automatic, fdd};
 use oma_worker::model::control::Control;
+use oma_worker::model::parameters::SsiParameters;
 use oma_worker::model::record::{BLOCK_SAMPLES, Block, MemoryRecord, Record};
+use oma_worker::simulate::{Damping, Measurement, ShearChain};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -35,6 +39,7 @@ fn main() {
     spectra(&mut criterion, gpu.as_ref());
     lags(&mut criterion, gpu.as_ref());
     pairs(&mut criterion, gpu.as_ref());
+    methods(&mut criterion, gpu.as_ref());
     criterion.final_summary();
 }
 
@@ -157,6 +162,42 @@ fn pairs(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
         eprintln!("{name}: {part:.2} of the matrices' bytes up and down, {timed:.5?} s, {spent:?}");
         group.bench_function(BenchmarkId::new("gpu", &name), |bencher| {
             bencher.iter(|| away.leading(COUNT, None, &Control::none()))
+        });
+    }
+}
+
+/// Whole methods: FDD, of 256 channels with spectra that stay on the device, and SSI from the products with every eighth channel.
+fn methods(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
+    const LENGTH: usize = 1024;
+    let control = Control::none();
+    for (channels, samples) in [(64, 60_000), (256, 20_000)] {
+        let chain = ShearChain { dofs: channels, top_frequency_hz: 40.0, damping: Damping::Uniform(0.01) };
+        let dofs = (0..channels).collect();
+        let measurement = Measurement { dofs, sampling_rate_hz: 100.0, samples, noise: 0.05, seed: 1 };
+        let record = MemoryRecord::new(100.0, chain.record(&measurement));
+        let flops = WelchPlan::new(channels, 100.0, LENGTH, LENGTH / 2).operations(samples as u64);
+        both(criterion, gpu, ("methods", &format!("fdd, {channels} channels"), flops), |backend| {
+            let spectra = Spectra::new(&record, LENGTH, 0.5, backend, &control).unwrap();
+            let setting = fdd::PeakSetting { band_hz: (0.0, 50.0), overlap: 0.5, prominence: fdd::PROMINENCE };
+            std::hint::black_box((fdd::peaks(&spectra, &setting).unwrap(), spectra.singular_values(3).unwrap()));
+        });
+        if channels > 64 {
+            continue;
+        }
+        let references: Vec<usize> = (0..channels).step_by(8).collect();
+        let (block_rows, blocks) = (20, 20);
+        let parameters = SsiParameters {
+            block_rows: Some(block_rows),
+            order_max: Some(40),
+            blocks: Some(blocks),
+            uncertainty: Some(false),
+            ..SsiParameters::default()
+        };
+        let flops = 2.0 * (channels * references.len() * 2 * block_rows * samples) as f64;
+        let stays = |_: &dyn Record, _| Err(ModalError::Setting("with block_rows given there is one level".into()));
+        both(criterion, gpu, ("methods", &format!("ssi-cov, {channels} channels"), flops), |backend| {
+            let found = automatic::identify(&record, &parameters, Some(&references), &stays, backend, &control);
+            std::hint::black_box(found.unwrap());
         });
     }
 }

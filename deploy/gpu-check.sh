@@ -14,11 +14,11 @@ fi
 echo "== $(date -u +%FT%TZ), $(git rev-parse --short HEAD 2>/dev/null || echo no commit), $(nproc) cores, adapter $adapter"
 command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,pci.bus_id,memory.total --format=csv
 echo "== adapters and self-test"
-OMA_GPU_ADAPTER=$adapter cargo run --release --locked --quiet -- check --embedded "$(mktemp -d)" 2>&1 | grep GPU
+OMA_GPU_ADAPTER=$adapter cargo run --release --locked --quiet -- check --embedded "$(mktemp -d)" 2>&1 | grep -E 'GPU|CPU'
 echo "== parity, faults, traffic"
 left_out=$([ -n "${OMA_REAL_DATA:-}" ] || echo ' and not test(/real_data/)')
 OMA_TEST_GPU_ADAPTER=$adapter cargo nextest run --locked --no-fail-fast \
     -E "test(/^(parity|pairs|gpu_runs|gpu_worker|shaders)::/)$left_out" 2>&1 | grep -E 'PASS|FAIL|Summary'
 echo "== benchmarks"
 OMA_GPU_ADAPTER=$adapter cargo bench --locked --bench kernels 2>&1 |
-    grep -E '^(GPU|[0-9]+x|cross_spectra|lag_products|leading_pairs)|time:|thrpt:'
+    grep -E '^(GPU|[0-9]+x|cross_spectra|lag_products|leading_pairs|methods|fdd|ssi)|time:|thrpt:'

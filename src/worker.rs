@@ -37,6 +37,7 @@ mod shutdown;
 mod spool;
 mod steps;
 mod supervise;
+mod transfers;
 mod vitals;
 mod work_folder;
 

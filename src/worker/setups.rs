@@ -1,7 +1,8 @@
 //! A run over several setups: each by itself and the modes joined, or all records together.
 
-use super::execute::{Execute, ExecuteError, unless_stopped};
+use super::execute::{Execute, ExecuteError};
 use super::inputs::Input;
+use super::transfers::unless_stopped;
 use crate::modal::merging;
 use crate::model::control::Control;
 use crate::model::merging::Strategy;

@@ -531,7 +531,9 @@ mod workspace {
         workspace(&shell);
         let well = shell.run("check --embedded w");
         assert_eq!(well.code, 0, "{}", well.stdout);
-        assert!(well.stdout.contains("1 analyses, 0 queued"), "{}", well.stdout);
+        for part in ["1 analyses, 0 queued", " GFLOP/s in spectral sums"] {
+            assert!(well.stdout.contains(part), "{part} is missing in {}", well.stdout);
+        }
         let ill = shell.run("check --embedded gone --sleep-time never");
         assert_eq!(ill.code, 1);
         for part in ["SLEEP_TIME", "no workspace", "FAIL"] {
