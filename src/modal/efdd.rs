@@ -10,6 +10,7 @@ use super::fdd::Peak;
 use super::spectrum::Spectra;
 use nalgebra::{Complex, DMatrix, DVector};
 use rayon::prelude::*;
+use std::ops::Range;
 
 type C64 = Complex<f64>;
 
@@ -45,7 +46,8 @@ pub fn bells(
     segment_length: usize,
     averages: f64,
 ) -> Result<Vec<Option<Bell>>, ModalError> {
-    let powers = modal_powers(spectra, peaks, filter)?;
+    let own: Vec<_> = (0..peaks.len()).map(|i| own_lines(spectra, peaks, i)).collect();
+    let powers = modal_powers(spectra, peaks, filter, &own)?;
     let bells = (0..peaks.len())
         .into_par_iter()
         .map(|i| {
@@ -55,7 +57,7 @@ pub fn bells(
                 sampling_rate_hz: spectra.line_hz * segment_length as f64,
                 averages,
             };
-            let bell = spectrum.fit(peaks[i].frequency_hz, own_lines(spectra, peaks, i));
+            let bell = spectrum.fit(peaks[i].frequency_hz, (own[i].start, own[i].end.saturating_sub(1)));
             bell.filter(|bell| {
                 let reach = (NEAR_LINES * spectra.line_hz).max(bell.damping_ratio * bell.frequency_hz);
                 (bell.frequency_hz - peaks[i].frequency_hz).abs() <= reach
@@ -65,25 +67,30 @@ pub fn bells(
     Ok(bells)
 }
 
-/// First and last line that may be peak `i`'s: none of a neighbour's half, and not Nyquist, whose estimate has half the averages.
-pub(super) fn own_lines(spectra: &Spectra<'_>, peaks: &[Peak], i: usize) -> (usize, usize) {
+/// The lines that may be peak `i`'s: none of a neighbour's half, and not Nyquist, whose estimate has half the averages.
+pub(super) fn own_lines(spectra: &Spectra<'_>, peaks: &[Peak], i: usize) -> Range<usize> {
     let lines = &spectra.lines;
     let low = if i == 0 { FIRST_LINE } else { (peaks[i - 1].line + peaks[i].line).div_ceil(2) };
     let high = peaks.get(i + 1).map_or(lines.end - 2, |next| (peaks[i].line + next.line) / 2);
-    (low.max(lines.start), high.min(lines.end - 2))
+    low.max(lines.start)..high.min(lines.end - 2) + 1
 }
 
-/// The spectrum of each peak's mode alone, `[peak][line]` from 0 Hz on: zeros below the first line that there is.
+/// The spectrum of each peak's mode alone at lines of its `own`, `[peak][line]` from 0 Hz on, zeros elsewhere.
 pub(super) fn modal_powers(
     spectra: &Spectra<'_>,
     peaks: &[Peak],
     filter: ModalFilter,
+    own: &[Range<usize>],
 ) -> Result<Vec<Vec<f64>>, ModalError> {
     let rows: Vec<DVector<C64>> = (0..peaks.len()).map(|i| row(peaks, i, filter)).collect();
     // w as a column holds wᴴ.
-    let by_line = spectra.forms(&rows)?;
-    let below = || std::iter::repeat_n(0.0, spectra.lines.start);
-    Ok((0..peaks.len()).map(|i| below().chain(by_line.iter().map(|of_line| of_line[i])).collect()).collect())
+    let forms = spectra.forms(&rows, own)?;
+    let placed = |(own, forms): (&Range<usize>, Vec<f64>)| {
+        let mut power = vec![0.0; spectra.lines.end];
+        power[own.start..own.start + forms.len()].copy_from_slice(&forms);
+        power
+    };
+    Ok(own.iter().zip(forms).map(placed).collect())
 }
 
 /// wᴴ of peak `i` as a column.

@@ -27,6 +27,7 @@ use crate::model::result::Harmonic;
 use nalgebra::{Complex, DMatrix, DVector, SMatrix, SVector};
 use rayon::prelude::*;
 use std::f64::consts::PI;
+use std::ops::Range;
 
 type C64 = Complex<f64>;
 
@@ -77,10 +78,15 @@ pub fn among(
     duration_s: f64,
 ) -> Result<Vec<Option<Harmonic>>, ModalError> {
     let hop = (segment_length - (segment_length as f64 * overlap) as usize).max(1);
-    let averages = Averages::new(segment_length, hop, spectra.segments);
-    let powers = modal_powers(spectra, peaks, ModalFilter::Shape)?;
+    let fit = LobeFit::new(segment_length, hop, spectra.segments);
+    let near = |i: usize| {
+        let (own, line) = (own_lines(spectra, peaks, i), peaks[i].line);
+        own.start.max(line.saturating_sub(LINES))..own.end.min(line + LINES + 1)
+    };
+    let lines: Vec<Range<usize>> = (0..peaks.len()).map(near).collect();
+    let powers = modal_powers(spectra, peaks, ModalFilter::Shape, &lines)?;
     let one = |i: usize| {
-        let lobe = averages.fit(&powers[i], peaks[i].line, own_lines(spectra, peaks, i))?;
+        let lobe = fit.lobe_at(&powers[i], peaks[i].line, &lines[i])?;
         let is_seen = lobe.line * spectra.line_hz * duration_s >= CYCLES;
         (is_seen && lobe.is_sinusoid()).then(|| Harmonic {
             frequency_hz: lobe.line * spectra.line_hz,
@@ -98,26 +104,26 @@ pub fn among(
 
 /// What the lines around a peak say if it is a sinusoid's.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Lobe {
+struct Lobe {
     /// Its place, lines.
-    pub line: f64,
+    line: f64,
     /// Standard deviation of the place.
-    pub line_std: f64,
+    line_std: f64,
     /// ξ = γ/κ; nearly none, of either sign.
-    pub damping_ratio: f64,
+    damping_ratio: f64,
     /// Its standard deviation.
-    pub damping_ratio_std: f64,
+    damping_ratio_std: f64,
     /// Top of the lobe over the middle one of the lines.
-    pub above_floor: f64,
+    above_floor: f64,
     /// χ² of the fit.
-    pub misfit: f64,
+    misfit: f64,
     /// Its degrees of freedom.
-    pub freedom: usize,
+    freedom: usize,
 }
 
 impl Lobe {
     /// Whether the lines are those of a sinusoid and cannot be those of a mode.
-    pub fn is_sinusoid(&self) -> bool {
+    fn is_sinusoid(&self) -> bool {
         // Wilson & Hilferty (1931).
         let part = 2.0 / (9.0 * self.freedom as f64);
         let most = self.freedom as f64 * (1.0 - part + MISFIT * part.sqrt()).powi(3);
@@ -133,7 +139,7 @@ impl Lobe {
 
 /// How K segments average, and what the window makes of it.
 #[derive(Debug, Clone)]
-pub struct Averages {
+struct LobeFit {
     segment_length: usize,
     hop: usize,
     segments: f64,
@@ -141,9 +147,9 @@ pub struct Averages {
     overlaps: Vec<Vec<C64>>,
 }
 
-impl Averages {
+impl LobeFit {
     /// Of `segments` Hann segments, each `hop` samples behind the one before.
-    pub fn new(segment_length: usize, hop: usize, segments: usize) -> Averages {
+    fn new(segment_length: usize, hop: usize, segments: usize) -> LobeFit {
         let n = segment_length;
         let window: Vec<f64> = (0..n).map(|t| 0.5 - 0.5 * (2.0 * PI * t as f64 / n as f64).cos()).collect();
         let power: f64 = window.iter().map(|w| w * w).sum();
@@ -153,7 +159,7 @@ impl Averages {
             (0..n - m * hop).map(|t| step * turn(t) * (window[t] * window[t + m * hop])).sum()
         };
         let overlaps = (0..n.div_ceil(hop)).map(|m| (0..=2 * LINES).map(|d| overlap(m, d)).collect()).collect();
-        Averages { segment_length, hop, segments: segments.max(1) as f64, overlaps }
+        LobeFit { segment_length, hop, segments: segments.max(1) as f64, overlaps }
     }
 
     /// r_m(d) for either sign of both.
@@ -211,15 +217,13 @@ impl Averages {
         })
     }
 
-    /// Fits the lobe at the line `peak` of the estimates `power`, looking no further than the lines `between`. `None` where too
-    /// few lines are left, or the fit does not arrive.
-    pub fn fit(&self, power: &[f64], peak: usize, between: (usize, usize)) -> Option<Lobe> {
-        let low = peak.saturating_sub(LINES).max(between.0);
-        let high = (peak + LINES).min(between.1).min(power.len().checked_sub(1)?);
-        if low + FEWEST_LINES > peak || peak + FEWEST_LINES > high {
+    /// Fits the lobe at the line `peak` of the estimates `power`, of which it looks at `lines`. `None` where these are too few, or
+    /// the fit does not arrive.
+    fn lobe_at(&self, power: &[f64], peak: usize, lines: &Range<usize>) -> Option<Lobe> {
+        if lines.start + FEWEST_LINES > peak || peak + FEWEST_LINES >= lines.end {
             return None;
         }
-        let lines: Vec<usize> = (low..=high).collect();
+        let lines: Vec<usize> = lines.clone().collect();
         let own = DVector::from_iterator(lines.len(), lines.iter().map(|k| power[*k]));
         if !own.iter().all(|p| *p > 0.0 && p.is_finite()) {
             return None;

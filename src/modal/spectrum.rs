@@ -178,15 +178,16 @@ impl<'a> Spectra<'a> {
         lines.par_iter().map(of_line).collect()
     }
 
-    /// The same of every line, by `of_line` where the matrices are at home, by `of_all` where they are on a device; that one
-    /// answers for every line that it has.
+    /// The same, by `of_line` where the matrices are at home, by `of_all` where they are on a device; that one answers for every
+    /// line that it has.
     fn every<T: Send + Clone>(
         &self,
+        lines: &[usize],
         of_all: impl Fn(&dyn AwaySpectra) -> Result<Vec<T>, ComputeError>,
         of_line: impl Fn(&SpectralMatrices, usize) -> Result<T, ModalError> + Sync,
     ) -> Result<Vec<T>, ModalError> {
-        let mut all = Vec::with_capacity(self.lines.len());
-        self.sweep(&self.lines.clone().collect::<Vec<_>>(), |averages, lines| {
+        let mut all = Vec::with_capacity(lines.len());
+        self.sweep(lines, |averages, lines| {
             match averages {
                 Averages::Home(matrices) => all.append(&mut self.at_home(matrices, lines, &of_line)?),
                 Averages::Away(away) => {
@@ -206,7 +207,8 @@ impl<'a> Spectra<'a> {
     /// As [`Spectra::new`].
     pub fn autospectra(&self) -> Result<Vec<Vec<f64>>, ModalError> {
         let of_line = |matrices: &SpectralMatrices, line| Ok(DVector::from_vec(matrices.at(line).diagonal()));
-        let by_line = self.every(|away| away.autospectra(), of_line)?;
+        let lines: Vec<usize> = self.lines.clone().collect();
+        let by_line = self.every(&lines, |away| away.autospectra(), of_line)?;
         Ok((0..self.channels()).map(|i| by_line.iter().map(|powers| powers[i]).collect()).collect())
     }
 
@@ -237,21 +239,32 @@ impl<'a> Spectra<'a> {
     pub fn leading_values(&self, count: usize, scale: Option<&[f64]>) -> Result<Vec<Vec<f64>>, ModalError> {
         let values = |(values, _): oma_linalg::Pairs| values;
         self.every(
+            &self.lines.clone().collect::<Vec<_>>(),
             |away| Ok(away.leading(count, scale, self.control)?.into_iter().map(values).collect()),
             |matrices, line| Ok(values(matrices.at(line).leading(count, scale)?)),
         )
     }
 
-    /// wᴴ G w of every line and each of the vectors, `[line][vector]`.
+    /// wᴴ G w of each of the vectors at lines of its own, `[vector][k]` at the k-th of them.
     ///
     /// # Errors
     /// As [`Spectra::each`].
-    pub fn forms(&self, vectors: &[DVector<Complex<f64>>]) -> Result<Vec<Vec<f64>>, ModalError> {
-        let of_line = |matrices: &SpectralMatrices, line| {
+    pub fn forms(&self, vectors: &[DVector<Complex<f64>>], own: &[Range<usize>]) -> Result<Vec<Vec<f64>>, ModalError> {
+        let asking = |line: usize| (0..vectors.len()).filter(move |&v| own[v].contains(&line));
+        let of_line = |matrices: &SpectralMatrices, line: usize| {
             let g = matrices.at(line);
-            Ok(vectors.iter().map(|w| g.quadratic_form(w)).collect())
+            Ok(asking(line).map(|v| g.quadratic_form(&vectors[v])).collect::<Vec<f64>>())
         };
-        self.every(|away| away.forms(vectors, self.control), of_line)
+        let of_all = |away: &dyn AwaySpectra| {
+            let forms = away.lines().zip(away.forms(vectors, self.control)?);
+            Ok(forms.map(|(line, forms)| asking(line).map(|v| forms[v]).collect()).collect())
+        };
+        let lines: Vec<usize> = self.lines.clone().filter(|line| asking(*line).next().is_some()).collect();
+        let mut forms = vec![Vec::new(); vectors.len()];
+        for (line, of_line) in lines.iter().zip(self.every(&lines, of_all, of_line)?) {
+            asking(*line).zip(of_line).for_each(|(v, form)| forms[v].push(form));
+        }
+        Ok(forms)
     }
 
     /// The largest `count` singular values of every line, largest first, power units: `values[j][k]` is s_j at the k-th of the lines.
