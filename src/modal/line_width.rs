@@ -307,3 +307,35 @@ fn between_lines(before: f64, own: f64, after: f64) -> f64 {
     let ratio = (before.max(after) / own).sqrt();
     ((2.0 * ratio - 1.0) / (ratio + 1.0)).clamp(0.0, 0.5) * if after >= before { 1.0 } else { -1.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lobe of a bell of half-width γ is Σ a(τ) e^(−2πγ|τ|/N) cos(2πxτ/N) / Σw², a the window's autocorrelation.
+    #[test]
+    fn a_bell_a_little_wide_is_the_lobe_and_its_first_change() {
+        const N: usize = 256;
+        let window: Vec<f64> = (0..N).map(|t| 0.5 - 0.5 * (2.0 * PI * t as f64 / N as f64).cos()).collect();
+        let power: f64 = window.iter().map(|w| w * w).sum();
+        let autocorrelation = |lag: usize| (0..N - lag).map(|t| window[t] * window[t + lag]).sum::<f64>();
+        let autocorrelation: Vec<f64> = (0..N).map(autocorrelation).collect();
+        let bell = |x: f64, gamma: f64| {
+            let term = |lag: usize| {
+                let both = if lag == 0 { 1.0 } else { 2.0 };
+                let u = 2.0 * PI * lag as f64 / N as f64;
+                both * autocorrelation[lag] * (-gamma * u).exp() * (x * u).cos() / power
+            };
+            (0..N).map(term).sum::<f64>()
+        };
+        let fit = LobeFit::new(N, N / 2, 40);
+        let (top, steepest) = fit.lobe(0.0);
+        for x in [-4.5, -2.0, -1.3, -0.5, 0.0, 0.2, 1.0, 1.7, 3.0] {
+            let (narrow, wider) = fit.lobe(x);
+            assert!((narrow - bell(x, 0.0)).abs() <= 1e-12 * top, "{x}");
+            // The second change is 2π as large in units of γ at most; the window's integral has steps of 1/N.
+            let slope = (bell(x, 1e-4) - bell(x, 0.0)) / 1e-4;
+            assert!((wider - slope).abs() <= 1e-3 * steepest.abs(), "{x}: {wider} for {slope}");
+        }
+    }
+}
