@@ -10,10 +10,10 @@
 //! Of everything else in the record what lies within about 1/h of the sinusoid. Of a mode of half-power width 2ξf at that very
 //! place it is a part of about 1/(2ξf h), while its damping is known to 1/√(2πξfT) of itself: with h = T, the length of the
 //! record, it is below that by √(πT/2ξf)/T, a few per cent. So h is as long as the sinusoid is seen to stand still
-//! ([`settled`]), half as long at a time.
+//! (`settled`), half as long at a time.
 //!
 //! # Limits
-//! A segment with fewer than [`CYCLES`] cycles stays as it is.
+//! A segment with fewer than `CYCLES` cycles stays as it is.
 
 use super::{ModalError, for_each_block};
 use crate::model::control::Control;
