@@ -6,7 +6,7 @@ use super::inputs::{self, Input};
 use super::retry::{Retry, mongodb, mysql};
 use super::setups::Source;
 use super::spool::Spool;
-use super::transfers::{TRANSFER_TIMEOUT, shown, unless_stopped};
+use super::transfers::{TRANSFER_TIMEOUT, unless_stopped};
 use super::work_folder::{self, WorkFolder};
 use super::{Compute, ComputedResult, Job, earlier, large_arrays};
 use crate::compute::select::Backends;
@@ -273,11 +273,7 @@ impl Execute {
         let request = Request { files: self.raw_files(&inputs), ..request };
         let folder = self.work_folder()?;
         let cached = folder.path().join("cached.parquet");
-        if unless_stopped(control, async {
-            Ok(shown(control, "cache", 0.0..1.0, self.is_cached(&cache_key, &cached)).await)
-        })
-        .await?
-        {
+        if self.is_cached(&cache_key, &cached, control).await? {
             match self.run(request.clone(), Some(cached), folder.path(), control).await {
                 Ok(outcome) => return Ok((outcome, Some(cache_key))),
                 // A damaged record is a miss.

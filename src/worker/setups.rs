@@ -54,8 +54,7 @@ impl Execute {
     /// where that failed.
     async fn record(&self, setup: &Source, path: &Path, control: &Control) -> Result<Option<String>, ExecuteError> {
         let Source { request, inputs, cache_key } = setup;
-        let cached = async { Ok(self.is_cached(cache_key, path).await) };
-        if unless_stopped(control, cached).await? && pipeline::is_record(path) {
+        if self.is_cached(cache_key, path, control).await? && pipeline::is_record(path) {
             return Ok(None);
         }
         unless_stopped(control, self.download(inputs, control)).await?;

@@ -76,28 +76,30 @@ impl Execute {
 
     /// Brings the cached record to `path`, if it is to be had. The cache saves time, so little time is spent on one that
     /// cannot be read: whoever misses the record makes it.
-    pub(super) async fn is_cached(&self, cache_key: &str, path: &Path) -> bool {
+    pub(super) async fn is_cached(
+        &self,
+        cache_key: &str,
+        path: &Path,
+        control: &Control,
+    ) -> Result<bool, ExecuteError> {
+        let got = async { Ok(shown(control, "cache", 0.0..1.0, self.get_cached(cache_key, path)).await) };
+        Ok(unless_stopped(control, got).await?.unwrap_or_else(|error| {
+            tracing::warn!(cache_key, error = %error, "cached record not read, it is made anew");
+            false
+        }))
+    }
+
+    async fn get_cached(&self, cache_key: &str, path: &Path) -> StoreResult<bool> {
         let (objects, bucket) = (self.stores.objects.clone(), self.names.cache_bucket.clone());
         let (key, target) = (cache_key.to_owned(), path.to_owned());
         let head = {
             let (objects, bucket, key) = (objects.clone(), bucket.clone(), key.clone());
             async move { objects.head(&bucket, &key).await }
         };
-        let got = match bounded(s3("look for the cached record"), TRANSFER_TIMEOUT, head).await {
-            Ok(None) => return false,
-            Ok(Some(object)) => {
-                let get = async move { objects.get(&bucket, &key, &target).await };
-                bounded(s3("get the cached record"), transfer_limit(object.size), get).await
-            }
-            Err(error) => Err(error),
-        };
-        match got {
-            Ok(found) => found.is_some(),
-            Err(error) => {
-                tracing::warn!(cache_key, error = %error, "cached record not read, it is made anew");
-                false
-            }
-        }
+        let found = bounded(s3("look for the cached record"), TRANSFER_TIMEOUT, head).await?;
+        let Some(object) = found else { return Ok(false) };
+        let get = async move { objects.get(&bucket, &key, &target).await };
+        Ok(bounded(s3("get the cached record"), transfer_limit(object.size), get).await?.is_some())
     }
 
     /// Puts an object that a result names into the bucket of the cache.
@@ -148,12 +150,7 @@ impl Execute {
 
 /// Waits for a transfer, which is bounded, and shows that it is waited for: one of hours is no run that stands still.
 /// The progress goes through `share` by the time that has passed, ever more slowly.
-pub(super) async fn shown<T>(
-    control: &Control,
-    stage: &str,
-    share: Range<f64>,
-    transfer: impl Future<Output = T>,
-) -> T {
+async fn shown<T>(control: &Control, stage: &str, share: Range<f64>, transfer: impl Future<Output = T>) -> T {
     tokio::pin!(transfer);
     let mut minutes = tokio::time::interval(Duration::from_secs(60));
     let mut passed = 0.0;
