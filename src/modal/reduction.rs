@@ -73,6 +73,44 @@ impl Knots {
     }
 }
 
+/// Knots so many samples apart, in every segment.
+struct Trial {
+    apart: f64,
+    segments: Vec<Knots>,
+    /// Part of each channel's power that they take of each harmonic, `[harmonic][channel]`.
+    taken: Vec<Vec<f64>>,
+}
+
+impl Trial {
+    fn new(apart: f64, sums: &[Pieces], power: &[f64]) -> Trial {
+        let segments: Vec<Knots> = sums.iter().map(|segment| segment.knots(apart)).collect();
+        let mut taken = energies(&segments, sums);
+        taken.iter_mut().for_each(|taken| taken.iter_mut().zip(power).for_each(|(taken, power)| *taken /= power));
+        Trial { apart, segments, taken }
+    }
+
+    /// How many there are.
+    fn knots(&self) -> f64 {
+        self.segments.iter().map(|knots| knots.amplitudes.len() as f64).sum()
+    }
+}
+
+/// Distances between knots that are tried, in samples, the largest first.
+fn distances(info: &RecordInfo, steps: &[f64]) -> impl Iterator<Item = f64> {
+    let (longest, shortest) = (longest(info), shortest(steps));
+    (0..HALVINGS).map(move |k| longest / f64::from(1 << k)).filter(move |apart| *apart >= shortest)
+}
+
+/// Samples of the longest segment.
+fn longest(info: &RecordInfo) -> f64 {
+    info.segments.iter().map(|segment| segment.samples).max().unwrap_or(0) as f64
+}
+
+/// Least distance between knots, in samples.
+fn shortest(steps: &[f64]) -> f64 {
+    CYCLES * 2.0 * PI / steps.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
 /// Sums over the pieces of one segment.
 struct Pieces {
     samples: u64,
@@ -88,38 +126,26 @@ impl<'a> Reduced<'a> {
     /// # Errors
     /// [`ModalError`] if the record cannot be read or the run is stopped.
     pub fn new(record: &'a dyn Record, harmonics: &[Harmonic], control: &Control) -> Result<Reduced<'a>, ModalError> {
-        let info = record.info();
-        let rate = info.sampling_rate_hz;
+        let rate = record.info().sampling_rate_hz;
         let mut steps: Vec<f64> = harmonics.iter().map(|h| 2.0 * PI * h.frequency_hz / rate).collect();
-        let reach = harmonics.iter().map(|h| REACH * 2.0 * PI * h.frequency_std_hz / rate);
         let (first, power) = pieces(record, &steps, control)?;
-        for (i, reach) in reach.enumerate() {
-            steps[i] +=
-                refinement(&first, &info.segments.iter().map(|s| s.start).collect::<Vec<_>>(), i, reach, &power);
+        let starts: Vec<u64> = record.info().segments.iter().map(|segment| segment.start).collect();
+        for (i, harmonic) in harmonics.iter().enumerate() {
+            let reach = REACH * 2.0 * PI * harmonic.frequency_std_hz / rate;
+            steps[i] += refinement(&first, &starts, i, reach, &power);
         }
         let (sums, power) = pieces(record, &steps, control)?;
-        let longest = info.segments.iter().map(|segment| segment.samples).max().unwrap_or(0) as f64;
-        let shortest = CYCLES * 2.0 * PI / steps.iter().copied().fold(f64::INFINITY, f64::min);
-        let distances: Vec<f64> =
-            (0..HALVINGS).map(|k| longest / f64::from(1 << k)).filter(|h| *h >= shortest).collect();
-        let all: Vec<Vec<Knots>> =
-            distances.iter().map(|h| sums.iter().map(|segment| segment.knots(*h)).collect()).collect();
-        let taken: Vec<Vec<Vec<f64>>> = all.iter().map(|knots| energies(knots, &sums, steps.len())).collect();
-        let counts: Vec<f64> = all.iter().map(|knots| knots.iter().map(|k| k.amplitudes.len() as f64).sum()).collect();
-        let relative = |k: usize, i: usize| taken[k][i].iter().zip(&power).map(|(e, p)| e / p).sum::<f64>();
-        let stands = |k: &usize| {
-            (0..steps.len()).all(|i| settled(&(0..all.len()).map(|k| relative(k, i)).collect::<Vec<_>>(), &counts, *k))
-        };
-        let chosen = (0..all.len()).find(stands).or(all.len().checked_sub(1));
-        let parts = (0..steps.len())
-            .map(|i| match chosen {
-                Some(k) => taken[k][i].iter().zip(&power).map(|(taken, power)| (taken / power).sqrt()).collect(),
-                None => vec![0.0; power.len()],
-            })
-            .collect();
-        let knots_s = chosen.map_or(0.0, |k| distances[k] / rate);
-        let segments = chosen.and_then(|k| all.into_iter().nth(k)).unwrap_or_default();
-        Ok(Reduced { record, steps, segments, parts, knots_s })
+        let trials: Vec<Trial> =
+            distances(record.info(), &steps).map(|apart| Trial::new(apart, &sums, &power)).collect();
+        let counts: Vec<f64> = trials.iter().map(Trial::knots).collect();
+        let taken = |i: usize| trials.iter().map(|trial| trial.taken[i].iter().sum()).collect::<Vec<f64>>();
+        let taken: Vec<Vec<f64>> = (0..steps.len()).map(taken).collect();
+        let stands = |k: &usize| taken.iter().all(|taken| settled(taken, &counts, *k));
+        let chosen = (0..trials.len()).find(stands).or(trials.len().checked_sub(1));
+        let none = Trial { apart: 0.0, segments: Vec::new(), taken: vec![vec![0.0; power.len()]; steps.len()] };
+        let Trial { apart, segments, taken } = chosen.and_then(|k| trials.into_iter().nth(k)).unwrap_or(none);
+        let parts = taken.iter().map(|taken| taken.iter().map(|part| part.sqrt()).collect()).collect();
+        Ok(Reduced { record, steps, segments, parts, knots_s: apart / rate })
     }
 
     /// Takes the sinusoids off a block.
@@ -153,9 +179,7 @@ fn basis(steps: &[f64], origin: u64, samples: usize) -> Vec<Vec<f64>> {
 fn pieces(record: &dyn Record, steps: &[f64], control: &Control) -> Result<(Vec<Pieces>, Vec<f64>), ModalError> {
     let info = record.info();
     let (size, channels) = (2 * steps.len(), info.channels.len());
-    let longest = info.segments.iter().map(|segment| segment.samples).max().unwrap_or(0) as f64;
-    let shortest = CYCLES * 2.0 * PI / steps.iter().copied().fold(f64::INFINITY, f64::min);
-    let nearest = (longest / f64::from(1 << (HALVINGS - 1))).max(shortest);
+    let nearest = (longest(info) / f64::from(1 << (HALVINGS - 1))).max(shortest(steps));
     let length = ((nearest / PIECES as f64) as usize).max(1);
     let empty = |samples: u64| Pieces {
         samples,
@@ -223,9 +247,9 @@ impl Pieces {
 }
 
 /// What knots take of each harmonic and channel, Σ y².
-fn energies(knots: &[Knots], pieces: &[Pieces], harmonics: usize) -> Vec<Vec<f64>> {
-    let channels = pieces.first().and_then(|segment| segment.sums.first()).map_or(0, |sums| sums.1.ncols());
-    let mut all = vec![vec![0.0; channels]; harmonics];
+fn energies(knots: &[Knots], pieces: &[Pieces]) -> Vec<Vec<f64>> {
+    let (size, channels) = pieces.iter().find_map(|segment| segment.sums.first()).map_or((0, 0), |sums| sums.1.shape());
+    let mut all = vec![vec![0.0; channels]; size / 2];
     for (knots, pieces) in knots.iter().zip(pieces).filter(|(knots, _)| !knots.amplitudes.is_empty()) {
         for piece in 0..pieces.sums.len() {
             let start = piece * pieces.length;
