@@ -85,42 +85,71 @@ impl ShapeScatter {
         self.imaginary += across.iter().map(|z| z.im * z.im).sum::<f64>() / norm;
     }
 
+    /// What speaks against a normal mode in this pole alone.
+    fn doubt(&self, pole: &Pole) -> Doubt {
+        let differing = pole.normal.as_ref().map_or(0.0, |normal| normal.disagreement);
+        Doubt {
+            imaginary: evidence(imaginary(pole), self.imaginary),
+            differing: evidence(differing, VARIANCES * self.real),
+        }
+    }
+
     /// The shape to report, and its expected 1 − MAC against the true one.
     ///
     /// A real mode, turned to its most real phase, has an imaginary part that is noise alone. Where the imaginary part
     /// is within its own scatter it is therefore dropped: that halves the error of shapes of crowded modes, while the
     /// shape of a truly complex mode stays as it is. Where g then agrees with φ within their scatter, the normal shape
     /// of both halves it once more. What is dropped beyond its own scatter may be part of the mode and counts as loss.
+    /// Where the modes of the record together speak against either (`all`), it is done with none of them.
     ///
     /// In between both go by degrees: the last digits of a record must not decide what a shape is.
-    pub fn judge(&self, pole: &Pole) -> JudgedShape {
+    pub fn judge(&self, pole: &Pole, all: Doubt) -> JudgedShape {
         let whole = self.real + self.imaginary;
         let Some(phi) = real(&pole.shape) else {
             return JudgedShape { shape: pole.shape.clone(), scatter: whole, expected_mac_loss: whole };
         };
         let turned = &pole.shape * indicators::turn_to_real(pole.shape.as_view());
-        let imaginary = turned.iter().map(|z| z.im * z.im).sum::<f64>() / pole.shape.norm_squared();
-        let kept = evidence(imaginary, self.imaginary);
+        let imaginary = imaginary(pole);
+        let own = self.doubt(pole);
+        let doubt = own.or(all);
+        let kept = doubt.imaginary;
         let dropped = (1.0 - kept).powi(2) * (imaginary - self.imaginary).max(0.0);
-        // The shape is (φ + w g)/(1 + w); the error of g is independent of that of φ and about as large.
-        let (mut re, mut real, mut differing) = (phi.clone(), self.real, 0.0);
+        let (mut re, mut differing) = (phi.clone(), 0.0);
         if let Some(normal) = &pole.normal {
-            let w = (1.0 - kept) * (1.0 - evidence(normal.disagreement, 2.0 * self.real));
+            // The shape is (φ + w g)/(1 + w).
+            let w = doubt.weight_of_g();
             // |φ + g| times the normal shape is φ + g.
             let length = (2.0 + 2.0 * (1.0 - normal.disagreement).max(0.0).sqrt()).sqrt();
             re = (&phi * (1.0 - w) + normal.shape.map(|z| z.re) * (w * length)) / (1.0 + w);
-            real = self.real * (1.0 + w * w) / (1.0 + w).powi(2) + normal.unexplained.min(self.real) * w / 2.0;
-            differing = (w / (1.0 + w)).powi(2) * (normal.disagreement - 2.0 * self.real).max(0.0);
+            differing = (w / (1.0 + w)).powi(2) * (normal.disagreement - VARIANCES * self.real).max(0.0);
         }
         let unit = kept / turned.map(|z| z.re).norm();
         let shape = re.zip_map(&turned, |re, z| C64::new(re, z.im * unit));
-        let scatter = real + kept * kept * self.imaginary;
         JudgedShape {
             shape: indicators::scaled_to_largest(shape.as_view()),
-            scatter,
-            expected_mac_loss: scatter + dropped + differing,
+            scatter: self.loss(pole, own),
+            expected_mac_loss: self.loss(pole, doubt) + dropped + differing,
         }
     }
+
+    /// Part of the expected 1 − MAC that comes of the scatter.
+    fn loss(&self, pole: &Pole, doubt: Doubt) -> f64 {
+        let real = pole.normal.as_ref().map_or(self.real, |normal| {
+            // The error of g is independent of that of φ and about as large.
+            let w = doubt.weight_of_g();
+            self.real * (1.0 + w * w) / (1.0 + w).powi(2) + normal.unexplained.min(self.real) * w / 2.0
+        });
+        real + doubt.imaginary.powi(2) * self.imaginary
+    }
+}
+
+/// The variance of what φ and g differ by, in those of φ: each has errors of its own.
+const VARIANCES: f64 = 2.0;
+
+/// The part of a shape that is imaginary at its most real phase, squared.
+fn imaginary(pole: &Pole) -> f64 {
+    let turn = indicators::turn_to_real(pole.shape.as_view());
+    pole.shape.iter().map(|z| (z * turn).im.powi(2)).sum::<f64>() / pole.shape.norm_squared()
 }
 
 /// How much a square speaks against being noise of that variance, 0 to 1.
@@ -129,12 +158,55 @@ fn evidence(square: f64, variance: f64) -> f64 {
     /// 2.6 to 2.2 times its variance in 95 % of the cases.
     const NONE: f64 = 2.0;
     const ALL: f64 = 3.0;
-    if square >= ALL * variance {
-        1.0
-    } else if square > NONE * variance {
-        (square / variance - NONE) / (ALL - NONE)
-    } else {
-        0.0
+    if variance > 0.0 { ramp(square / variance, NONE, ALL) } else { f64::from(square > 0.0) }
+}
+
+/// 0 up to `none`, 1 from `all` on.
+fn ramp(value: f64, none: f64, all: f64) -> f64 {
+    ((value - none) / (all - none)).clamp(0.0, 1.0)
+}
+
+/// What speaks against normal modes under uncorrelated forces, each from 0 to 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Doubt {
+    /// Imaginary parts beyond their scatter: the modes are complex.
+    pub imaginary: f64,
+    /// φ and g that differ by more than their scatter: the modes are complex, or the forces on them are correlated.
+    pub differing: f64,
+}
+
+impl Doubt {
+    /// What all poles of a record's modes say together. Damping and forces are of the whole structure: the shapes of crowded modes,
+    /// of which each alone is too uncertain to speak, are then taken to be no more normal than those of the others.
+    pub fn together<'a>(poles: impl Iterator<Item = (&'a ShapeScatter, &'a Pole)>) -> Doubt {
+        /// Mean doubt of records of 60 chains each (3 to 30 DOF): of imaginary parts 0 to 0.06 (quartiles) where modes are normal,
+        /// 0.45 to 0.83 where they are complex; of what differs 0 to 0.05 in 95 % where forces are uncorrelated, 0.03 to 0.7
+        /// (quartiles) where each has a colour and an intensity of its own.
+        const IMAGINARY: (f64, f64) = (0.2, 0.4);
+        const DIFFERING: (f64, f64) = (0.1, 0.25);
+        let (mut count, mut sum) = (0.0_f64, Doubt::default());
+        for (scatter, pole) in poles {
+            let own = scatter.doubt(pole);
+            count += 1.0;
+            sum.imaginary += own.imaginary;
+            sum.differing += own.differing;
+        }
+        let count = count.max(1.0);
+        Doubt {
+            imaginary: ramp(sum.imaginary / count, IMAGINARY.0, IMAGINARY.1),
+            differing: ramp(sum.differing / count, DIFFERING.0, DIFFERING.1),
+        }
+    }
+
+    /// Weight of g beside that of φ, 1.
+    fn weight_of_g(self) -> f64 {
+        (1.0 - self.imaginary) * (1.0 - self.differing)
+    }
+
+    /// What either says.
+    fn or(self, other: Doubt) -> Doubt {
+        let or = |a: f64, b: f64| 1.0 - (1.0 - a) * (1.0 - b);
+        Doubt { imaginary: or(self.imaginary, other.imaginary), differing: or(self.differing, other.differing) }
     }
 }
 
@@ -143,7 +215,8 @@ fn evidence(square: f64, variance: f64) -> f64 {
 pub struct JudgedShape {
     /// Scaled to its largest component; real where nothing speaks against it.
     pub shape: DVector<C64>,
-    /// Part of 1 − MAC that comes of the scatter.
+    /// Part of 1 − MAC that comes of the scatter, as the pole alone lets expect it: a record of complex modes leaves twice as
+    /// much uncertain in each of them, but tells them apart no worse.
     pub scatter: f64,
     /// Expected 1 − MAC against the true shape.
     pub expected_mac_loss: f64,
@@ -201,13 +274,16 @@ mod tests {
         Pole { normal: normal(&shape, &g), ..Pole::new(2, 0, mu, &shape, 100.0) }
     }
 
+    /// The other modes of the record are normal.
+    const NONE: Doubt = Doubt { imaginary: 0.0, differing: 0.0 };
+
     /// Scatter that expects 1 − MAC = 0.02 of the real part and as much of the imaginary one.
     const SCATTER: ShapeScatter = ShapeScatter { real: 0.02, imaginary: 0.02 };
 
     #[test]
     fn both_estimates_count_where_they_agree_within_their_scatter() {
-        let judged =
-            SCATTER.judge(&pole(turned([0.6, -0.5, 0.5, 0.4], 0.7, 1.0), turned([0.4, -0.5, 0.5, 0.6], 0.1, 2.0)));
+        let judged = SCATTER
+            .judge(&pole(turned([0.6, -0.5, 0.5, 0.4], 0.7, 1.0), turned([0.4, -0.5, 0.5, 0.6], 0.1, 2.0)), NONE);
         let expected = turned([1.0, -1.0, 1.0, 1.0], 0.0, 1.0);
         assert!((1.0 - indicators::mac(judged.shape.as_view(), expected.as_view())).abs() <= 1e-15);
         assert_eq!(judged.scatter, 0.01);
@@ -219,8 +295,8 @@ mod tests {
     #[test]
     fn the_shape_alone_counts_where_they_differ() {
         // 1 − MAC = 0.75 between the two: forces on the modes are correlated.
-        let judged =
-            SCATTER.judge(&pole(turned([0.5, -0.5, 0.5, 0.5], 0.7, 1.0), turned([-0.5, -0.5, 0.5, 0.5], 0.1, 2.0)));
+        let judged = SCATTER
+            .judge(&pole(turned([0.5, -0.5, 0.5, 0.5], 0.7, 1.0), turned([-0.5, -0.5, 0.5, 0.5], 0.1, 2.0)), NONE);
         let expected = turned([1.0, -1.0, 1.0, 1.0], 0.0, 1.0);
         assert!((1.0 - indicators::mac(judged.shape.as_view(), expected.as_view())).abs() <= 1e-15);
         assert_eq!(judged.expected_mac_loss, 0.02);
@@ -229,16 +305,49 @@ mod tests {
     #[test]
     fn a_complex_mode_stays_complex() {
         let shape = DVector::from_vec(vec![C64::new(1.0, 0.0), C64::new(0.0, 0.5), C64::new(0.3, 0.0)]);
-        let judged = SCATTER.judge(&pole(shape.clone(), shape.clone()));
+        let judged = SCATTER.judge(&pole(shape.clone(), shape.clone()), NONE);
         assert!((judged.shape - &shape).norm() <= 1e-15);
         assert_eq!(judged.expected_mac_loss, 0.04);
+    }
+
+    /// A shape that is real within its scatter, in records whose other modes are normal, complex, or have correlated forces.
+    #[test]
+    fn what_the_others_say_counts_where_a_pole_alone_is_too_uncertain() {
+        let shape = DVector::from_vec(vec![C64::new(1.0, 0.1), C64::new(0.1, 0.0), C64::new(1.0, -0.1)]);
+        let quiet = pole(shape.clone(), shape.map(|z| C64::new(z.re, 0.0)));
+        let complex = DVector::from_vec(vec![C64::new(1.0, 0.0), C64::new(0.0, 0.5), C64::new(0.3, 0.0)]);
+        let complex = pole(complex.clone(), complex);
+        let differing = pole(turned([0.5, -0.5, 0.5, 0.5], 0.7, 1.0), turned([-0.5, -0.5, 0.5, 0.5], 0.1, 2.0));
+        let among = |loud: &Pole, of_five: usize| {
+            let poles = (0..5).map(|k| (&SCATTER, if k < of_five { loud } else { &quiet }));
+            Doubt::together(poles)
+        };
+        assert_eq!(among(&quiet, 0), NONE);
+        assert_eq!(among(&complex, 1), NONE, "one of five is no rule");
+        assert_eq!(among(&complex, 2).imaginary, 1.0);
+        assert_eq!(among(&differing, 2), Doubt { differing: 1.0, ..NONE });
+        assert_eq!(Doubt::together(std::iter::empty()), NONE);
+
+        let normal = SCATTER.judge(&quiet, NONE);
+        assert!(normal.shape.iter().all(|z| z.im == 0.0));
+        let kept = SCATTER.judge(&quiet, among(&complex, 2));
+        let mac = indicators::mac(kept.shape.as_view(), shape.as_view());
+        assert!((1.0 - mac).abs() <= 1e-15, "the shape as it is: 1 − MAC {}", 1.0 - mac);
+        // Real and imaginary part may err; which modes can be told apart does not change.
+        assert!((kept.expected_mac_loss - 0.04).abs() <= 1e-15, "{}", kept.expected_mac_loss);
+        assert_eq!(kept.scatter, normal.scatter);
+        let alone = SCATTER.judge(&quiet, among(&differing, 2));
+        let phi = real(&shape).unwrap().map(|x| C64::new(x, 0.0));
+        let mac = indicators::mac(alone.shape.as_view(), phi.as_view());
+        assert!((1.0 - mac).abs() <= 1e-15, "the real part of φ alone: 1 − MAC {}", 1.0 - mac);
+        assert!((alone.expected_mac_loss - 0.02).abs() <= 1e-15, "{}", alone.expected_mac_loss);
     }
 
     #[test]
     fn an_imaginary_part_beyond_its_scatter_that_is_dropped_counts_as_loss() {
         let judged = |im: f64| {
             let shape = DVector::from_vec(vec![C64::new(1.0, im), C64::new(0.0, 0.0), C64::new(1.0, -im)]);
-            SCATTER.judge(&Pole { normal: None, ..pole(shape.clone(), shape) })
+            SCATTER.judge(&Pole { normal: None, ..pole(shape.clone(), shape) }, NONE)
         };
         // im² / (1 + im²) of the shape, of which its scatter expects 0.02 and 0.05 is evidence.
         assert_eq!(judged(0.1).expected_mac_loss, 0.02);
@@ -253,7 +362,7 @@ mod tests {
         let judged = |im: f64, apart: f64| {
             let shape = DVector::from_vec(vec![C64::new(1.0, im), C64::new(apart, 0.0), C64::new(1.0, -im)]);
             let g = DVector::from_vec(vec![C64::new(1.0, 0.0), C64::new(-apart, 0.0), C64::new(1.0, 0.0)]);
-            SCATTER.judge(&pole(shape, g))
+            SCATTER.judge(&pole(shape, g), NONE)
         };
         let (mut complex, mut plain) = (0, 0);
         for step in 0..400 {

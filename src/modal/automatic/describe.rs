@@ -3,7 +3,7 @@
 use crate::modal::ModalError;
 use crate::modal::poles::{Observability, Order, Pole};
 use crate::modal::selection::{self, Selected, Setting};
-use crate::modal::shapes::{self, JudgedShape, ShapeScatter};
+use crate::modal::shapes::{self, Doubt, JudgedShape, ShapeScatter};
 use crate::modal::uncertainty::Derivatives;
 use crate::modal::{quantities, validation};
 use crate::model::channel::Channel;
@@ -22,9 +22,10 @@ pub(super) fn judge_members(
     control: &Control,
 ) -> Result<Vec<Vec<JudgedShape>>, ModalError> {
     let members: Vec<(usize, usize)> = modes.iter().flat_map(|mode| mode.members.iter().copied()).collect();
-    let mut scatter = derivatives.of_poles(orders, &members, control, ShapeScatter::add)?.into_iter();
-    let judge = |&(o, p): &(usize, usize)| scatter.next().map(|scatter| scatter.judge(&orders[o].poles[p]));
-    let mut all = members.iter().filter_map(judge);
+    let scatter = derivatives.of_poles(orders, &members, control, ShapeScatter::add)?;
+    let poles = || scatter.iter().zip(members.iter().map(|&(o, p)| &orders[o].poles[p]));
+    let doubt = Doubt::together(poles());
+    let mut all = poles().map(|(scatter, pole)| scatter.judge(pole, doubt));
     Ok(modes.iter().map(|mode| all.by_ref().take(mode.members.len()).collect()).collect())
 }
 
