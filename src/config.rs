@@ -188,6 +188,9 @@ pub struct LogArgs {
     /// [default: info for `run`, warn for the others]
     #[arg(long, env = "OMA_LOG", value_name = "FILTER", global = true, hide_env_values = true)]
     log: Option<String>,
+    /// Log what is done in detail: the same as --log info,oma_worker=debug
+    #[arg(short, long, global = true)]
+    verbose: bool,
     /// How to log: text, or json (one object a line)
     #[arg(long, env = "OMA_LOG_FORMAT", default_value = default::LOG_FORMAT, value_name = "FORMAT", global = true, hide_env_values = true)]
     log_format: String,
@@ -228,7 +231,9 @@ impl LogArgs {
     }
 
     fn collect(&self, default_filter: &str, faults: &mut Faults) -> LogSettings {
-        let given = self.log.as_deref().filter(|v| !v.is_empty());
+        /// Without the debugging of libraries.
+        const VERBOSE: &str = "info,oma_worker=debug";
+        let given = if self.verbose { Some(VERBOSE) } else { self.log.as_deref().filter(|v| !v.is_empty()) };
         let filter = given.unwrap_or(default_filter).parse().unwrap_or_else(|error| {
             faults.add(
                 "OMA_LOG (--log)",

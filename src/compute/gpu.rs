@@ -147,6 +147,7 @@ impl Gpu {
         let rates = self_test::measure(&gpu)?;
         gpu.rates.get_or_init(|| rates);
         gpu.save();
+        gpu.device.counters.restart();
         gpu.time_kernels(tracing::enabled!(tracing::Level::DEBUG));
         Ok(gpu)
     }
@@ -185,7 +186,7 @@ impl Gpu {
         self.device.disk.iter().for_each(disk::Disk::save);
     }
 
-    /// Traffic since it was opened, its self-test included.
+    /// Traffic since its self-test.
     pub fn traffic(&self) -> Traffic {
         self.device.counters.so_far()
     }

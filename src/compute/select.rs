@@ -156,10 +156,18 @@ impl RunBackend {
         self.lock().clone()
     }
 
-    /// Logs what went over the bus, and what each kernel took, since the device was opened.
+    /// Logs what went over the bus, also as a multiple of the least (inputs and outputs once), and what each kernel took, since the
+    /// device was opened.
     pub fn log_traffic(&self) {
         if let Slot::Open(gpu) = &*self.backends.slot() {
-            tracing::debug!(traffic = ?gpu.traffic(), kernels = ?gpu.times(), "GPU");
+            let traffic = gpu.traffic();
+            tracing::debug!(
+                uploads_over_least = traffic.uploads_over_least(),
+                readbacks_over_least = traffic.readbacks_over_least(),
+                ?traffic,
+                kernels = ?gpu.times(),
+                "GPU"
+            );
         }
     }
 

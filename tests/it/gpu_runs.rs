@@ -145,6 +145,8 @@ fn traffic(device: &Arc<Gpu>, kind: Kind, chunks: usize) -> (f64, u64, u64, u64)
     let before = device.traffic();
     Spectra::new(&record, LENGTH, 0.5, &backend(device), &Control::none()).unwrap();
     let spent = device.traffic().since(before);
+    let bytes = if kind == Kind::Codes { 2 } else { 4 };
+    assert_eq!(spent.uploaded_bytes - spent.uploaded_again_bytes, (bytes * 64 * samples) as u64);
     let uploaded = spent.uploaded_bytes as f64 / (64 * samples) as f64;
     (uploaded, spent.read_back_bytes, spent.dispatches, spent.peak_bytes)
 }
@@ -170,7 +172,45 @@ fn a_record_goes_up_once_and_its_sums_come_back_once() {
     assert!(spent.uploaded_bytes as f64 <= 1.05 * 4.0 * 64.0 * 60_000.0, "{spent:?}");
     // Half of the f64 products of both blocks.
     assert_eq!(spent.read_back_bytes, 2 * 4 * 64 * 2 * 24);
+    // Responses reach 47 samples beyond the references of each submission.
+    let least = spent.uploaded_bytes - spent.uploaded_again_bytes;
+    // Once each; stretches of an odd length have a sample of padding.
+    let exact = 4 * 64 * 60_000;
+    assert!((exact..exact + exact / 1000).contains(&least), "{least} {exact}");
+    assert!(
+        spent.uploads_over_least() >= spent.uploaded_bytes as f64 / least as f64 && spent.uploads_over_least() <= 1.05
+    );
+    assert_eq!((spent.read_again_bytes, spent.readbacks_over_least()), (0, 1.0));
     eprintln!("{spent:?}");
+}
+
+/// `--verbose` tells what went over the bus, as a multiple of the least.
+#[test]
+fn what_went_over_the_bus_is_told_where_it_is_asked_for() {
+    let folder = Folder::new();
+    let chain = ShearChain { dofs: 3, top_frequency_hz: 20.0, damping: Damping::Uniform(0.01) };
+    let measured =
+        chain.record(&Measurement { dofs: vec![0, 1, 2], sampling_rate_hz: 64.0, samples: 8000, noise: 0.05, seed: 9 });
+    let row = |t: usize| format!("{},{},{}\n", measured[0][t], measured[1][t], measured[2][t]);
+    let file = folder.file("record.csv", "a,b,c\n".to_owned() + &(0..8000).map(row).collect::<String>());
+    let adapter = std::env::var("OMA_TEST_GPU_ADAPTER").unwrap_or_else(|_| "llvmpipe".into());
+    let said = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_oma-worker"));
+        command.args(["analyze", "--method", "fdd", "--fs", "64", "--backend", "gpu", "--gpu-adapter", &adapter]);
+        let output = command.args(more).arg(&file.path).env_remove("OMA_LOG").env("NO_COLOR", "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    assert!(!said(&[]).contains("over_least"));
+    let said = said(&["--verbose"]);
+    let number = |name: &str| -> f64 {
+        let (_, rest) = said.split_once(&format!("{name}=")).unwrap_or_else(|| panic!("{name} is missing: {said}"));
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    // Tables of the transform weigh more beside three short channels than beside a large record.
+    assert!((1.0..2.0).contains(&number("uploads_over_least")), "{said}");
+    assert_eq!(number("readbacks_over_least"), 1.0, "{said}");
 }
 
 /// Modes of a record on both backends: the same number, frequencies within 1e-5, damping within 0.5 %, MAC 1 − 1e-6.

@@ -138,6 +138,10 @@ pub(in crate::compute) struct Lags {
     partials: Buffer,
     products: Buffer,
     pending: Vec<Vec<f32>>,
+    /// How many of these were on the device.
+    known: usize,
+    /// Whether products of the open block came home before.
+    was_home: bool,
     at: Place,
     /// Reference samples that were submitted, over the whole record.
     used: u64,
@@ -187,6 +191,8 @@ impl Lags {
             references: device.filled(Use::Storage, "references", bytemuck::cast_slice(&rows))?,
             partials: device.buffer(Use::Storage, "partial sums", sizes.partials)?,
             products: device.buffer(Use::Storage, "products", sizes.products)?,
+            known: 0,
+            was_home: false,
             pending: vec![Vec::new(); l],
             at: Place::default(),
             used: 0,
@@ -249,12 +255,13 @@ impl Lags {
             at += count;
         }
         self.pending.iter_mut().for_each(|channel| drop(channel.drain(..at)));
+        self.known = self.known.saturating_sub(at);
         Ok(())
     }
 
     fn submit(&mut self, at: usize, count: usize, responses: usize) -> Result<(), DeviceError> {
         let gpu = self.gpu.clone();
-        let samples = upload(&gpu, &self.pending, at..at + responses)?;
+        let samples = upload(&gpu, &self.pending, at..at + responses, &mut self.known)?;
         let room = Sizes::new(&self.plan, Form::Direct).samples;
         let on_device = gpu.device.buffer(Use::Storage, "samples", room)?;
         let mut commands = Commands::new(&gpu);
@@ -350,6 +357,7 @@ impl Lags {
         let (ticket, _held) = commands.submit()?;
         gpu.device.wait(&ticket)?;
         let values = gpu.device.read(&back, count)?;
+        gpu.device.counters.read_in_parts(4 * count, std::mem::replace(&mut self.was_home, true));
         self.home.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(value));
         self.submissions = 0;
         Ok(())
@@ -357,6 +365,7 @@ impl Lags {
 
     fn close_block(&mut self) -> Result<(), DeviceError> {
         self.bring_home()?;
+        self.was_home = false;
         let (l, r, lags) = (self.plan.channels, self.plan.references.len(), self.plan.lags);
         let product = |m: usize| DMatrix::from_fn(l, r, |i, j| self.home[(i * r + j) * lags + m]);
         let products = (0..lags).map(product).collect();

@@ -2,6 +2,8 @@
 
 use super::Gpu;
 use super::device::{Buffer, DeviceError};
+use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 /// A stretch of all channels in a device buffer.
 pub(super) struct Uploaded {
@@ -21,8 +23,14 @@ pub(super) fn room(channels: usize, samples: usize) -> u64 {
 }
 
 /// Uploads samples `range` of every channel: as 16-bit integers where all of them are whole numbers that fit (raw codes
-/// of a converter), as f32 otherwise. Codes of 24 bits are exact in f32 and take the same four bytes.
-pub(super) fn upload(gpu: &Gpu, channels: &[Vec<f32>], range: std::ops::Range<usize>) -> Result<Uploaded, DeviceError> {
+/// of a converter), as f32 otherwise. Codes of 24 bits are exact in f32 and take the same four bytes. The first `known` samples
+/// of the channels had been on the device before.
+pub(super) fn upload(
+    gpu: &Gpu,
+    channels: &[Vec<f32>],
+    range: Range<usize>,
+    known: &mut usize,
+) -> Result<Uploaded, DeviceError> {
     let stride = range.len().next_multiple_of(2);
     let is_code = |y: &f32| y.trunc() == *y && (-32768.0..=32767.0).contains(y);
     let packed = channels.iter().all(|channel| channel[range.clone()].iter().all(is_code));
@@ -38,5 +46,8 @@ pub(super) fn upload(gpu: &Gpu, channels: &[Vec<f32>], range: std::ops::Range<us
         }
     }
     let source = gpu.device.upload("samples", &words)?;
+    let again = channels.len() * ((*known).clamp(range.start, range.end) - range.start);
+    gpu.device.counters.uploaded_again.fetch_add(if packed { 2 } else { 4 } * again as u64, Ordering::Relaxed);
+    *known = range.end.max(*known);
     Ok(Uploaded { source, bytes: 4 * words.len() as u64, stride: stride as u32, packed: u32::from(packed) })
 }

@@ -73,6 +73,10 @@ pub(in crate::compute) struct Welch {
     /// Samples of the submissions on their way, with what each holds.
     flight: Vec<(Ticket, Vec<Buffer>)>,
     pending: Vec<Vec<f32>>,
+    /// How many of these were on the device.
+    known: usize,
+    /// Whether sums came home before.
+    was_home: bool,
     /// Place of the first pending sample.
     at: Place,
     /// Submissions since sums were gathered or went home, and segments since they went home.
@@ -115,6 +119,8 @@ impl Welch {
             gathered: None,
             flight: Vec::new(),
             pending: vec![Vec::new(); l],
+            known: 0,
+            was_home: false,
             at: Place::default(),
             submissions: 0,
             segments: 0,
@@ -129,6 +135,7 @@ impl Welch {
         if block.segment != self.at.segment {
             self.drain(true)?;
             self.pending.iter_mut().for_each(Vec::clear);
+            self.known = 0;
             self.at = Place { segment: block.segment, start: block.start };
         }
         for (c, pending) in self.pending.iter_mut().enumerate() {
@@ -186,13 +193,14 @@ impl Welch {
         // Segments further apart than they are long leave samples that none holds.
         let used = (done * hop).min(available);
         self.pending.iter_mut().for_each(|channel| drop(channel.drain(..used)));
+        self.known = self.known.saturating_sub(used);
         Ok(())
     }
 
     fn submit(&mut self, from: usize, segments: usize) -> Result<(), DeviceError> {
         let (n, hop, l) = (self.plan.segment_length, self.plan.hop, self.plan.channels);
         let gpu = self.gpu.clone();
-        let samples = upload(&gpu, &self.pending, from..from + (segments - 1) * hop + n)?;
+        let samples = upload(&gpu, &self.pending, from..from + (segments - 1) * hop + n, &mut self.known)?;
         let on_device = gpu.device.buffer(Use::Storage, "samples", room(l, (self.chunk - 1) * hop + n))?;
         let stretches: Vec<u32> = (0..segments).flat_map(|s| [(s * hop) as u32, n as u32]).collect();
         let stretches = gpu.device.filled(Use::Storage, "stretches", bytemuck::cast_slice(&stretches))?;
@@ -263,6 +271,9 @@ impl Welch {
             let mut levels = Vec::new();
             for sums in gathered.iter().chain(fresh) {
                 levels.push(sums.read(&self.gpu)?);
+                let bytes = levels.last().map_or(0, |values| 4 * values.len());
+                let again = std::mem::replace(&mut self.was_home, true);
+                self.gpu.device.counters.read_in_parts(bytes, again);
             }
             for values in levels {
                 for (sum, value) in self.home.sums.iter_mut().zip(values.chunks_exact(2)) {
