@@ -92,13 +92,13 @@ impl Traffic {
         }
     }
 
-    /// What went up, samples and tables, over the least: every sample once.
+    /// What went up, samples and tables, over the least: every sample once. Vectors of an iteration count as samples.
     pub fn uploads_over_least(&self) -> f64 {
         let least = self.uploaded_bytes - self.uploaded_again_bytes;
         (self.uploaded_bytes + self.table_bytes) as f64 / least.max(1) as f64
     }
 
-    /// What came back over the least: every sum once.
+    /// What came back over the least: every sum once. Products of an iteration count as sums.
     pub fn readbacks_over_least(&self) -> f64 {
         self.read_back_bytes as f64 / (self.read_back_bytes - self.read_again_bytes).max(1) as f64
     }

@@ -270,10 +270,10 @@ impl Welch {
             // All of it before anything is added: what a failure interrupts is summed again from the last place at home.
             let mut levels = Vec::new();
             for sums in gathered.iter().chain(fresh) {
-                levels.push(sums.read(&self.gpu)?);
-                let bytes = levels.last().map_or(0, |values| 4 * values.len());
+                let values = sums.read(&self.gpu)?;
                 let again = std::mem::replace(&mut self.was_home, true);
-                self.gpu.device.counters.read_in_parts(bytes, again);
+                self.gpu.device.counters.read_in_parts(4 * values.len(), again);
+                levels.push(values);
             }
             for values in levels {
                 for (sum, value) in self.home.sums.iter_mut().zip(values.chunks_exact(2)) {
