@@ -3,6 +3,7 @@
 use super::cpu::{Cpu, lags};
 use super::edges::Edges;
 use super::gpu::{DeviceError, Lags, Resident, Welch, layout};
+use super::hermitian::entries;
 use super::{
     Averages, AwaySpectra, Backend, ComputeError, CrossSpectra, LagAccumulator, LagBlock, LagPlan, LagProducts, Place,
     SpectralMatrices, SpectralSums, WelchPlan, leading,
@@ -127,6 +128,12 @@ struct Away {
 }
 
 impl Away {
+    /// Averages of some lines.
+    fn read(&self, lines: Range<usize>) -> Result<SpectralMatrices, ComputeError> {
+        let sums = self.attempt(self.resident.sums(lines.clone()))?;
+        Ok(sums.average(&WelchPlan { lines, ..self.resident.plan().clone() }))
+    }
+
     /// Tells of a failure.
     fn attempt<T>(&self, answer: Result<T, DeviceError>) -> Result<T, ComputeError> {
         answer.map_err(|error| {
@@ -142,12 +149,13 @@ impl AwaySpectra for Away {
     }
 
     fn matrices(&self, lines: Range<usize>) -> Result<SpectralMatrices, ComputeError> {
-        let sums = self.attempt(self.resident.sums(lines.clone()))?;
-        Ok(sums.average(&WelchPlan { lines, ..self.resident.plan().clone() }))
+        self.resident.output(2 * entries(self.resident.plan().channels) * lines.len());
+        self.read(lines)
     }
 
     fn autospectra(&self) -> Result<Vec<DVector<f64>>, ComputeError> {
         let sums = self.attempt(self.resident.diagonals())?;
+        self.resident.output(sums.len());
         let of_line = |(line, sums): (usize, &[f32])| {
             let factor = self.resident.factor(line);
             DVector::from_iterator(sums.len(), sums.iter().map(|&sum| f64::from(sum) * factor))
@@ -171,14 +179,17 @@ impl AwaySpectra for Away {
                 let factor = self.resident.factor(line);
                 Ok((values.into_iter().map(|s| s * factor).collect(), vectors))
             }
-            None => Ok(self.matrices(line..line + 1)?.at(line).leading(count, scale)?),
+            None => Ok(self.read(line..line + 1)?.at(line).leading(count, scale)?),
         };
+        // Each a value and a complex vector.
+        self.resident.output(found.len() * count.min(rows) * (1 + 2 * rows));
         found.into_iter().enumerate().map(|(at, pairs)| missing((first + at, pairs))).collect()
     }
 
     fn forms(&self, vectors: &[DVector<C64>], control: &Control) -> Result<Vec<Vec<f64>>, ComputeError> {
         let (rows, lines) = (self.resident.plan().channels, self.lines());
         let mut forms = vec![Vec::with_capacity(vectors.len()); lines.len()];
+        self.resident.output(lines.len() * vectors.len());
         for vectors in vectors.chunks(layout::PRODUCT_VECTORS) {
             control.checkpoint()?;
             let block: Vec<C64> = (0..rows).flat_map(|i| vectors.iter().map(move |w| w[i])).collect();
@@ -196,7 +207,8 @@ impl AwaySpectra for Away {
     }
 
     fn total(&self, lines: Range<usize>) -> Result<DMatrix<f64>, ComputeError> {
-        let sums = self.attempt(self.resident.total(lines.clone()))?;
+        let sums = self.attempt(self.resident.total(lines))?;
+        self.resident.output(sums.len());
         // Twice: the sums take half of 0 Hz and Nyquist, which are not one-sided.
         let factor = 2.0 * self.resident.two_sided_factor();
         let rows = self.resident.plan().channels;

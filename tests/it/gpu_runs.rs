@@ -146,7 +146,7 @@ fn traffic(device: &Arc<Gpu>, kind: Kind, chunks: usize) -> (f64, u64, u64, u64)
     Spectra::new(&record, LENGTH, 0.5, &backend(device), &Control::none()).unwrap();
     let spent = device.traffic().since(before);
     let bytes = if kind == Kind::Codes { 2 } else { 4 };
-    assert_eq!(spent.uploaded_bytes - spent.uploaded_again_bytes, (bytes * 64 * samples) as u64);
+    assert_eq!(spent.input_bytes, (bytes * 64 * samples) as u64);
     let uploaded = spent.uploaded_bytes as f64 / (64 * samples) as f64;
     (uploaded, spent.read_back_bytes, spent.dispatches, spent.peak_bytes)
 }
@@ -173,14 +173,9 @@ fn a_record_goes_up_once_and_its_sums_come_back_once() {
     // Half of the f64 products of both blocks.
     assert_eq!(spent.read_back_bytes, 2 * 4 * 64 * 2 * 24);
     // Responses reach 47 samples beyond the references of each submission.
-    let least = spent.uploaded_bytes - spent.uploaded_again_bytes;
-    // Once each; stretches of an odd length have a sample of padding.
-    let exact = 4 * 64 * 60_000;
-    assert!((exact..exact + exact / 1000).contains(&least), "{least} {exact}");
-    assert!(
-        spent.uploads_over_least() >= spent.uploaded_bytes as f64 / least as f64 && spent.uploads_over_least() <= 1.05
-    );
-    assert_eq!((spent.read_again_bytes, spent.readbacks_over_least()), (0, 1.0));
+    assert_eq!(spent.input_bytes, 4 * 64 * 60_000);
+    assert!(spent.uploaded_bytes > spent.input_bytes && spent.uploads_over_least() <= 1.05, "{spent:?}");
+    assert_eq!((spent.output_bytes, spent.readbacks_over_least()), (spent.read_back_bytes, 1.0));
     eprintln!("{spent:?}");
 }
 
@@ -210,7 +205,8 @@ fn what_went_over_the_bus_is_told_where_it_is_asked_for() {
     };
     // Tables of the transform weigh more beside three short channels than beside a large record.
     assert!((1.0..2.0).contains(&number("uploads_over_least")), "{said}");
-    assert_eq!(number("readbacks_over_least"), 1.0, "{said}");
+    // Two stamps of eight bytes come home with each kernel's time, beside the 6 kB of spectra.
+    assert!((1.0..1.01).contains(&number("readbacks_over_least")), "{said}");
 }
 
 /// Modes of a record on both backends: the same number, frequencies within 1e-5, damping within 0.5 %, MAC 1 − 1e-6.

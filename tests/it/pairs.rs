@@ -177,7 +177,35 @@ fn leading_pairs_take_few_products() {
         let products = spent.read_back_bytes as f64 / (8 * 130 * plan.lines.len()) as f64;
         eprintln!("{count}: {products:.1} products a line, {spent:?}");
         assert!(products <= f64::from(most), "{count}: {products}");
+        // Values and vectors as f32: what leads to them is neither input nor output.
+        let pairs = 4 * count * (1 + 2 * 130) * plan.lines.len();
+        assert_eq!((spent.input_bytes, spent.output_bytes), (0, pairs as u64));
     }
+}
+
+/// Of what is read back, the answers count as outputs, and a matrix once however it is asked for.
+#[test]
+fn answers_are_counted_as_outputs() {
+    let device = gpu::open();
+    let plan = WelchPlan::new(33, 50.0, LENGTH, LENGTH / 2);
+    let before = device.traffic();
+    let away = away(&device, &plan, &blocks(&record(33, 9)));
+    let summed = device.traffic().since(before);
+    assert_eq!((summed.input_bytes, summed.read_back_bytes, summed.output_bytes), (4 * 33 * 10 * 128, 0, 0));
+    let numbers = |ask: &dyn Fn()| {
+        let before = device.traffic();
+        ask();
+        let spent = device.traffic().since(before);
+        (spent.output_bytes / 4, spent.read_back_bytes / 4)
+    };
+    let (lines, triangle) = (129, 33 * 34 / 2);
+    let vectors = vec![DVector::from_element(33, Complex::new(1.0, 0.5)); 2];
+    assert_eq!(numbers(&|| drop(away.autospectra().unwrap())), (33 * lines, 33 * lines));
+    assert_eq!(numbers(&|| drop(away.total(plan.lines.clone()).unwrap())), (triangle, triangle));
+    assert_eq!(numbers(&|| drop(away.matrices(7..9).unwrap())), (4 * triangle, 4 * triangle));
+    // The products with the vectors come home, of which the forms are one number each.
+    let forms = numbers(&|| drop(away.forms(&vectors, &Control::none()).unwrap()));
+    assert_eq!(forms, (2 * lines, 2 * 2 * 33 * lines));
 }
 
 /// From 0 Hz, to Nyquist, and in between.

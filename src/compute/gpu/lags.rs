@@ -357,7 +357,9 @@ impl Lags {
         let (ticket, _held) = commands.submit()?;
         gpu.device.wait(&ticket)?;
         let values = gpu.device.read(&back, count)?;
-        gpu.device.counters.read_in_parts(4 * count, std::mem::replace(&mut self.was_home, true));
+        if !std::mem::replace(&mut self.was_home, true) {
+            gpu.device.counters.output(4 * count);
+        }
         self.home.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(value));
         self.submissions = 0;
         Ok(())

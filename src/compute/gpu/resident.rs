@@ -43,6 +43,11 @@ impl Resident {
         if line == 0 || 2 * line == self.plan.segment_length { self.factor } else { 2.0 * self.factor }
     }
 
+    /// Counts so many numbers as asked for, for [`Traffic`](super::Traffic): what an iteration reads back is no output.
+    pub(in crate::compute) fn output(&self, numbers: usize) {
+        self.gpu.device.counters.output(4 * numbers);
+    }
+
     fn pairs(&self) -> usize {
         entries(self.plan.channels)
     }

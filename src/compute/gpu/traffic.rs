@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) uploaded: AtomicU64,
-    pub(super) uploaded_again: AtomicU64,
+    pub(super) inputs: AtomicU64,
     pub(super) tables: AtomicU64,
     pub(super) read_back: AtomicU64,
-    pub(super) read_again: AtomicU64,
+    pub(super) outputs: AtomicU64,
     pub(super) dispatches: AtomicU64,
     pub(super) submissions: AtomicU64,
     pub(super) allocations: AtomicU64,
@@ -24,14 +24,19 @@ impl Counters {
         self.peak_bytes.fetch_max(live, Ordering::Relaxed);
     }
 
-    /// Counts what was read back of sums of which parts were (`again`), or were not yet.
-    pub(super) fn read_in_parts(&self, bytes: usize, again: bool) {
-        self.read_again.fetch_add(if again { bytes as u64 } else { 0 }, Ordering::Relaxed);
+    /// Counts samples that were not on the device before.
+    pub(super) fn input(&self, bytes: usize) {
+        self.inputs.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts what was asked for, however often parts of it, or what leads to it, are read back.
+    pub(super) fn output(&self, bytes: usize) {
+        self.outputs.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Counts from here on; what lives, lives on.
     pub(super) fn restart(&self) {
-        let all = [&self.uploaded, &self.uploaded_again, &self.tables, &self.read_back, &self.read_again];
+        let all = [&self.uploaded, &self.inputs, &self.tables, &self.read_back, &self.outputs];
         let all = all.into_iter().chain([&self.dispatches, &self.submissions, &self.allocations]);
         all.for_each(|counter| counter.store(0, Ordering::Relaxed));
         self.peak_bytes.store(self.live_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -41,10 +46,10 @@ impl Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Traffic {
             uploaded_bytes: read(&self.uploaded),
-            uploaded_again_bytes: read(&self.uploaded_again),
+            input_bytes: read(&self.inputs),
             table_bytes: read(&self.tables),
             read_back_bytes: read(&self.read_back),
-            read_again_bytes: read(&self.read_again),
+            output_bytes: read(&self.outputs),
             dispatches: read(&self.dispatches),
             submissions: read(&self.submissions),
             allocations: read(&self.allocations),
@@ -56,16 +61,16 @@ impl Counters {
 /// Counts since a device was opened and tested.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Samples that went to the device.
+    /// Samples, and vectors of an iteration, that went to the device.
     pub uploaded_bytes: u64,
-    /// Those of them that had been there before.
-    pub uploaded_again_bytes: u64,
+    /// Samples of the record, each once, in the form in which they went there.
+    pub input_bytes: u64,
     /// Twiddles, windows, lists and sizes that went there.
     pub table_bytes: u64,
-    /// Sums that came back.
+    /// Sums, and products of an iteration, that came back.
     pub read_back_bytes: u64,
-    /// Those of them that came back in parts, beyond once.
-    pub read_again_bytes: u64,
+    /// Sums, or leading pairs, totals and forms of those that stay on the device, each once, as f32.
+    pub output_bytes: u64,
     /// Kernels that were started.
     pub dispatches: u64,
     /// Lots of commands.
@@ -81,10 +86,10 @@ impl Traffic {
     pub fn since(self, earlier: Traffic) -> Traffic {
         Traffic {
             uploaded_bytes: self.uploaded_bytes - earlier.uploaded_bytes,
-            uploaded_again_bytes: self.uploaded_again_bytes - earlier.uploaded_again_bytes,
+            input_bytes: self.input_bytes - earlier.input_bytes,
             table_bytes: self.table_bytes - earlier.table_bytes,
             read_back_bytes: self.read_back_bytes - earlier.read_back_bytes,
-            read_again_bytes: self.read_again_bytes - earlier.read_again_bytes,
+            output_bytes: self.output_bytes - earlier.output_bytes,
             dispatches: self.dispatches - earlier.dispatches,
             submissions: self.submissions - earlier.submissions,
             allocations: self.allocations - earlier.allocations,
@@ -92,14 +97,13 @@ impl Traffic {
         }
     }
 
-    /// What went up, samples and tables, over the least: every sample once. Vectors of an iteration count as samples.
+    /// All that went up, tables too, over the least: inputs once.
     pub fn uploads_over_least(&self) -> f64 {
-        let least = self.uploaded_bytes - self.uploaded_again_bytes;
-        (self.uploaded_bytes + self.table_bytes) as f64 / least.max(1) as f64
+        (self.uploaded_bytes + self.table_bytes) as f64 / self.input_bytes.max(1) as f64
     }
 
-    /// What came back over the least: every sum once. Products of an iteration count as sums.
+    /// All that came back over the least: outputs once.
     pub fn readbacks_over_least(&self) -> f64 {
-        self.read_back_bytes as f64 / (self.read_back_bytes - self.read_again_bytes).max(1) as f64
+        self.read_back_bytes as f64 / self.output_bytes.max(1) as f64
     }
 }

@@ -3,7 +3,6 @@
 use super::Gpu;
 use super::device::{Buffer, DeviceError};
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
 /// A stretch of all channels in a device buffer.
 pub(super) struct Uploaded {
@@ -46,8 +45,8 @@ pub(super) fn upload(
         }
     }
     let source = gpu.device.upload("samples", &words)?;
-    let again = channels.len() * ((*known).clamp(range.start, range.end) - range.start);
-    gpu.device.counters.uploaded_again.fetch_add(if packed { 2 } else { 4 } * again as u64, Ordering::Relaxed);
+    let fresh = channels.len() * (range.end - (*known).clamp(range.start, range.end));
+    gpu.device.counters.input(if packed { 2 } else { 4 } * fresh);
     *known = range.end.max(*known);
     Ok(Uploaded { source, bytes: 4 * words.len() as u64, stride: stride as u32, packed: u32::from(packed) })
 }

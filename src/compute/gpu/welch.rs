@@ -271,8 +271,9 @@ impl Welch {
             let mut levels = Vec::new();
             for sums in gathered.iter().chain(fresh) {
                 let values = sums.read(&self.gpu)?;
-                let again = std::mem::replace(&mut self.was_home, true);
-                self.gpu.device.counters.read_in_parts(4 * values.len(), again);
+                if !std::mem::replace(&mut self.was_home, true) {
+                    self.gpu.device.counters.output(4 * values.len());
+                }
                 levels.push(values);
             }
             for values in levels {
