@@ -9,8 +9,8 @@ mod cases;
 use cases::{Kind, LAGS, LagCase, SPECTRA, SpectraCase};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use oma_worker::compute::cpu::Cpu;
-use oma_worker::compute::gpu::Gpu;
 use oma_worker::compute::gpu::layout::Transform;
+use oma_worker::compute::gpu::{Gpu, Peaks};
 use oma_worker::compute::select::Backends;
 use oma_worker::compute::{Averages, Backend, LagPlan, WelchPlan};
 use oma_worker::modal::spectrum::Spectra;
@@ -54,11 +54,37 @@ fn blocks(record: Vec<Vec<f32>>) -> Vec<Block> {
     all
 }
 
-/// Runs a job on both backends; on the GPU it tells what went over the bus.
+/// What a kernel does at the least in a job.
+struct Work {
+    kernel: &'static str,
+    /// Operations, two of a multiply-add.
+    flops: f64,
+    /// Of the device's memory: each operand once, and the answer.
+    bytes: f64,
+}
+
+impl Work {
+    /// Its roofline beside what it took.
+    fn tell(&self, name: &str, timed: &BTreeMap<&'static str, f64>, peaks: Peaks) {
+        let Some(seconds) = timed.get(self.kernel) else { return };
+        let (multiplied, copied) = (self.flops / peaks.flops, self.bytes / peaks.copy_bytes);
+        eprintln!(
+            "{name}: {} {:.3} ms, at least {:.3}: {:.1} % of the multiply-add peak, {:.1} % of the copy bandwidth",
+            self.kernel,
+            1e3 * seconds,
+            1e3 * multiplied.max(copied),
+            100.0 * multiplied / seconds,
+            100.0 * copied / seconds
+        );
+    }
+}
+
+/// Runs a job on both backends; on the GPU it tells what went over the bus, and of each kernel how far it is from its roofline.
 fn both(
     criterion: &mut Criterion,
     gpu: Option<&Arc<Gpu>>,
     (group, name, flops): (&str, &str, f64),
+    kernels: &[Work],
     run: impl Fn(&dyn Backend),
 ) {
     let mut group = criterion.benchmark_group(group);
@@ -77,6 +103,7 @@ fn both(
         "{name}: {:.1} % of the multiply-add peak while kernels run, {timed:.5?} s",
         100.0 * flops / timed.values().sum::<f64>() / peaks.flops
     );
+    kernels.iter().for_each(|work| work.tell(name, &timed, peaks));
     group.bench_function(BenchmarkId::new("gpu", name), |bencher| bencher.iter(|| run(&backends.for_run(1 << 20))));
 }
 
@@ -92,18 +119,35 @@ fn kernel_seconds(gpu: &Gpu, run: impl Fn()) -> BTreeMap<&'static str, f64> {
     gpu.times().into_iter().map(since).filter(|(_, seconds)| *seconds > 0.0).collect()
 }
 
+/// Of a Welch estimate from so many segments of `n` samples and `l` channels.
+fn welch_work(segments: f64, n: f64, l: f64) -> [Work; 2] {
+    let (lines, pairs) = (n / 2.0 + 1.0, l * (l + 1.0) / 2.0);
+    let spectra = 8.0 * lines * segments * l;
+    let transforms = 2.5 * n * n.log2() * segments * l;
+    [
+        Work { kernel: "segment_spectra", flops: transforms, bytes: 4.0 * n * segments * l + spectra },
+        Work { kernel: "cross_spectra", flops: 8.0 * segments * pairs * lines, bytes: spectra + 8.0 * pairs * lines },
+    ]
+}
+
 fn spectra(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
     // The project's large jobs beside those of the parity tests.
-    let large = SpectraCase { kind: Kind::Random, channels: 64, segments: 256, length: 1024 };
+    let large = [(64, 256), (500, 64)].map(|(channels, segments)| SpectraCase {
+        kind: Kind::Random,
+        channels,
+        segments,
+        length: 1024,
+    });
     let on_device = |case: &&SpectraCase| case.kind == Kind::Random && Transform::new(case.length).is_some();
-    for case in SPECTRA.iter().filter(on_device).chain([&large]) {
+    for case in SPECTRA.iter().filter(on_device).chain(&large) {
         let hop = case.length / 2;
         let record = blocks(cases::record(case.kind, case.channels, (case.segments + 1) * hop));
         let plan = WelchPlan::new(case.channels, 1.0, case.length, hop);
         let (n, l) = (case.length as f64, case.channels as f64);
-        let flops = case.segments as f64 * (2.5 * n * n.log2() * l + 2.0 * l * (l + 1.0) * n);
+        let kernels = welch_work(case.segments as f64, n, l);
+        let flops = kernels.iter().map(|work| work.flops).sum();
         let name = format!("{:03}x{:04}x{:05}", case.channels, case.segments, case.length);
-        both(criterion, gpu, ("cross_spectra", &name, flops), |backend| {
+        both(criterion, gpu, ("cross_spectra", &name, flops), &kernels, |backend| {
             let mut sums = backend.cross_spectra(&plan);
             record.iter().for_each(|block| sums.push(block));
             std::hint::black_box(sums.finish().unwrap());
@@ -126,7 +170,10 @@ fn lags(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
         let record = blocks(record);
         let flops = 2.0 * (case.channels * case.references * case.lags * case.samples) as f64;
         let name = format!("{:03}x{:02}x{:04}x{}", case.channels, case.references, case.lags, case.samples);
-        both(criterion, gpu, ("lag_products", &name, flops), |backend| {
+        let products = (case.channels * case.references * case.lags * case.blocks) as f64;
+        let bytes = 4.0 * ((case.channels * case.samples) as f64 + products);
+        let kernels = [Work { kernel: "lag_products", flops, bytes }];
+        both(criterion, gpu, ("lag_products", &name, flops), &kernels, |backend| {
             let mut sums = backend.lag_products(&plan);
             record.iter().for_each(|block| sums.push(block));
             std::hint::black_box(sums.finish().unwrap());
@@ -160,6 +207,14 @@ fn pairs(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
         let matrices = 4 * (channels * (channels + 1) * plan.lines.len()) as u64;
         let part = (spent.read_back_bytes + spent.uploaded_bytes) as f64 / matrices as f64;
         eprintln!("{name}: {part:.2} of the matrices' bytes up and down, {timed:.5?} s, {spent:?}");
+        // Each component of a product is a sum over a row; the matrices are read once at the least.
+        let components = spent.read_back_bytes as f64 / 8.0;
+        let work = Work {
+            kernel: "hermitian_products",
+            flops: 8.0 * components * channels as f64,
+            bytes: matrices as f64 + 16.0 * components,
+        };
+        work.tell(&name, &timed, gpu.peaks().unwrap());
         group.bench_function(BenchmarkId::new("gpu", &name), |bencher| {
             bencher.iter(|| away.leading(COUNT, None, &Control::none()))
         });
@@ -176,7 +231,9 @@ fn methods(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
         let measurement = Measurement { dofs, sampling_rate_hz: 100.0, samples, noise: 0.05, seed: 1 };
         let record = MemoryRecord::new(100.0, chain.record(&measurement));
         let flops = WelchPlan::new(channels, 100.0, LENGTH, LENGTH / 2).operations(samples as u64);
-        both(criterion, gpu, ("methods", &format!("fdd, {channels} channels"), flops), |backend| {
+        let segments = (samples / (LENGTH / 2) - 1) as f64;
+        let kernels = welch_work(segments, LENGTH as f64, channels as f64);
+        both(criterion, gpu, ("methods", &format!("fdd, {channels} channels"), flops), &kernels, |backend| {
             let spectra = Spectra::new(&record, LENGTH, 0.5, backend, &control).unwrap();
             let setting = fdd::PeakSetting { band_hz: (0.0, 50.0), overlap: 0.5, prominence: fdd::PROMINENCE };
             std::hint::black_box((fdd::peaks(&spectra, &setting).unwrap(), spectra.singular_values(3).unwrap()));
@@ -195,7 +252,7 @@ fn methods(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
         };
         let flops = 2.0 * (channels * references.len() * 2 * block_rows * samples) as f64;
         let stays = |_: &dyn Record, _| Err(ModalError::Setting("with block_rows given there is one level".into()));
-        both(criterion, gpu, ("methods", &format!("ssi-cov, {channels} channels"), flops), |backend| {
+        both(criterion, gpu, ("methods", &format!("ssi-cov, {channels} channels"), flops), &[], |backend| {
             let found = automatic::identify(&record, &parameters, Some(&references), &stays, backend, &control);
             std::hint::black_box(found.unwrap());
         });
