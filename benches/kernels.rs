@@ -9,7 +9,7 @@ mod cases;
 use cases::{Kind, LAGS, LagCase, SPECTRA, SpectraCase};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use oma_worker::compute::cpu::Cpu;
-use oma_worker::compute::gpu::layout::Transform;
+use oma_worker::compute::gpu::layout::{SHORTEST, Transform};
 use oma_worker::compute::gpu::{Gpu, Peaks};
 use oma_worker::compute::select::Backends;
 use oma_worker::compute::{Averages, Backend, LagPlan, WelchPlan};
@@ -155,6 +155,9 @@ fn spectra(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
     }
 }
 
+/// Transforms of lag products are as long as `compute/gpu/lags.rs` makes them: so many times the lags.
+const LENGTH_PER_LAG: usize = 5;
+
 fn lags(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
     let large = LagCase { kind: Kind::Random, channels: 64, references: 8, lags: 60, samples: 100_000, blocks: 10 };
     for case in LAGS.iter().filter(|case| case.kind == Kind::Random).chain([&large]) {
@@ -172,7 +175,17 @@ fn lags(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
         let name = format!("{:03}x{:02}x{:04}x{}", case.channels, case.references, case.lags, case.samples);
         let products = (case.channels * case.references * case.lags * case.blocks) as f64;
         let bytes = 4.0 * ((case.channels * case.samples) as f64 + products);
-        let kernels = [Work { kernel: "lag_products", flops, bytes }];
+        // By transforms every pair of every block goes back once.
+        let pairs = (case.channels * case.references * case.blocks) as f64;
+        let n = (LENGTH_PER_LAG * case.lags).next_power_of_two().max(SHORTEST) as f64;
+        let kernels = [
+            Work { kernel: "lag_products", flops, bytes },
+            Work {
+                kernel: "correlations",
+                flops: 2.5 * n * n.log2() * pairs,
+                bytes: 8.0 * (n / 2.0 + 1.0) * pairs + 4.0 * products,
+            },
+        ];
         both(criterion, gpu, ("lag_products", &name, flops), &kernels, |backend| {
             let mut sums = backend.lag_products(&plan);
             record.iter().for_each(|block| sums.push(block));
@@ -214,6 +227,11 @@ fn pairs(criterion: &mut Criterion, gpu: Option<&Arc<Gpu>>) {
             flops: 8.0 * components * channels as f64,
             bytes: matrices as f64 + 16.0 * components,
         };
+        work.tell(&name, &timed, gpu.peaks().unwrap());
+        let timed = kernel_seconds(gpu, || drop(away.total(away.lines()).unwrap()));
+        let totals = (channels * (channels + 1) / 2) as f64;
+        let entries = totals * away.lines().len() as f64;
+        let work = Work { kernel: "line_totals", flops: 2.0 * entries, bytes: 8.0 * entries + 4.0 * totals };
         work.tell(&name, &timed, gpu.peaks().unwrap());
         group.bench_function(BenchmarkId::new("gpu", &name), |bencher| {
             bencher.iter(|| away.leading(COUNT, None, &Control::none()))
