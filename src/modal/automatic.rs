@@ -20,10 +20,10 @@ use crate::compute::Backend;
 use crate::model::channel::Channel;
 use crate::model::control::Control;
 use crate::model::merging::Strategy;
-use crate::model::modes::Mode;
+use crate::model::modes::{Mode, Shape};
 use crate::model::parameters::{SsiParameters, Weighting};
 use crate::model::record::Record;
-use crate::model::result::{Harmonic, SpectrumSummary, Stabilization, Validation};
+use crate::model::result::{Harmonic, RecordEvidence, Stabilization};
 
 /// Makes the record with every `factor`-th sample, behind an anti-alias filter.
 pub type Decimate<'a> = dyn Fn(&'a dyn Record, usize) -> Result<Box<dyn Record + 'a>, ModalError> + 'a;
@@ -58,12 +58,8 @@ pub struct Identified {
     pub modes: Vec<Mode>,
     /// Sinusoids of all levels, ascending in frequency.
     pub harmonics: Vec<Harmonic>,
-    /// How well the modes reproduce the record, on the first level.
-    pub validation: Option<Validation>,
     /// Every pole of every level.
     pub stabilization: Stabilization,
-    /// The largest singular value of the spectra behind the rules, of one record.
-    pub spectrum: Option<SpectrumSummary>,
     /// One entry a level, the original rate first.
     pub levels: Vec<LevelReport>,
     /// The weighting that acted.
@@ -73,6 +69,8 @@ pub struct Identified {
     /// Part that each of several setups has in the poles of the first level (see
     /// [`Joint::shares`](super::setups::Joint::shares)).
     pub shares: Vec<f64>,
+    /// Of each record the spectrum behind the rules, and how well the modes reproduce it on the first level.
+    pub evidence: Vec<RecordEvidence>,
     /// What a careful reader should know.
     pub warnings: Vec<String>,
 }
@@ -120,26 +118,13 @@ pub fn identify<'a>(
     };
     let levels = subject.levels(parameters, decimate, backend, control)?;
     let warnings = std::mem::take(&mut survey.warnings);
-    let mut found = subject.united(levels.as_slice(), parameters, warnings);
-    let measured = Measured {
-        correlations: &levels[0].correlations[0],
-        sampling_rate_hz: levels[0].sampling_rate_hz,
-        references: &survey.references,
-        autospectra: &survey.autospectra,
-        segment_length: survey.segment_length,
-        spectra_rate_hz: info.sampling_rate_hz,
-        averages: survey.averages,
-    };
-    let names: Vec<String> = info.channels.iter().map(|channel| channel.name.clone()).collect();
-    found.validation = validation::validate(&as_measured(&found.modes, &info.channels), &measured, &names);
-    found.spectrum = Some(survey.spectrum);
-    Ok(found)
+    Ok(subject.united(&levels, vec![survey], parameters, warnings))
 }
 
 /// Identifies the modes of several setups together, driven by covariances.
 ///
 /// The modes have shapes at [`Layout::channels`]. The correlations of each setup are those with all of its channels, of more than
-/// twenty with the twenty that carry most. What needs one record is absent: spectrum and validation.
+/// twenty with the twenty that carry most.
 ///
 /// # Errors
 /// [`ModalError::Setting`] for setups of different sampling rates and the weighting `cva`, and as [`identify`].
@@ -171,7 +156,7 @@ pub fn identify_setups<'a>(
     };
     let warnings = (1..).zip(&surveys).flat_map(of_setup).collect();
     let levels = subject.levels(parameters, decimate, backend, control)?;
-    let mut found = subject.united(&levels, parameters, warnings);
+    let mut found = subject.united(&levels, surveys, parameters, warnings);
     found.references.clone_from(&layout.references);
     Ok(found)
 }
@@ -278,8 +263,14 @@ impl<'a> Subject<'_, 'a> {
         }
     }
 
-    /// What the levels say together.
-    fn united(&self, levels: &[Level], parameters: &SsiParameters, mut warnings: Vec<String>) -> Identified {
+    /// What the levels say together. `surveys`: of each record.
+    fn united(
+        &self,
+        levels: &[Level],
+        surveys: Vec<Survey>,
+        parameters: &SsiParameters,
+        mut warnings: Vec<String>,
+    ) -> Identified {
         for level in levels {
             if level.report.blocks < BLOCKS / 2 && parameters.blocks.is_none() && parameters.uncertainty.unwrap_or(true)
             {
@@ -291,18 +282,44 @@ impl<'a> Subject<'_, 'a> {
         }
         let mut harmonics: Vec<Harmonic> = levels.iter().flat_map(|level| level.harmonics.iter().cloned()).collect();
         harmonics.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
+        let modes = unite(levels);
         Identified {
-            modes: unite(levels),
+            evidence: self.evidence(&modes, &levels[0], surveys),
+            modes,
             harmonics,
-            validation: None,
             stabilization: table(levels),
-            spectrum: None,
             levels: levels.iter().map(|level| level.report.clone()).collect(),
             weighting: parameters.weighting.unwrap_or(Weighting::Upc),
             references: self.references[0].clone(),
             shares: levels[0].shares.clone(),
             warnings,
         }
+    }
+
+    /// What each record says of the modes; its channels see their own part of the shapes.
+    fn evidence(&self, modes: &[Mode], level: &Level, surveys: Vec<Survey>) -> Vec<RecordEvidence> {
+        let measured = as_measured(modes, self.channels);
+        let of_record = |(k, survey): (usize, Survey)| {
+            let info = self.records[k].info();
+            let at = |places: &[usize]| {
+                let seen = |mode: &Mode| Shape(mode.shape.0.select_rows(places));
+                measured.iter().map(|mode| Mode { shape: seen(mode), ..mode.clone() }).collect::<Vec<_>>()
+            };
+            let own = self.merging.map(|(layout, _)| at(&layout.setups[k].places));
+            let measured_by = Measured {
+                correlations: &level.correlations[k],
+                sampling_rate_hz: level.sampling_rate_hz,
+                references: &survey.references,
+                autospectra: &survey.autospectra,
+                segment_length: survey.segment_length,
+                spectra_rate_hz: info.sampling_rate_hz,
+                averages: survey.averages,
+            };
+            let names: Vec<String> = info.channels.iter().map(|channel| channel.name.clone()).collect();
+            let validation = validation::validate(own.as_ref().unwrap_or(&measured), &measured_by, &names);
+            RecordEvidence { spectrum: survey.spectrum, validation }
+        };
+        surveys.into_iter().enumerate().map(of_record).collect()
     }
 }
 

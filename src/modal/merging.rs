@@ -107,6 +107,7 @@ pub fn without_modes(setups: &[AnalysisResult], channels: &[String], strategy: S
         stabilization: None,
         harmonics: Vec::new(),
         validation: None,
+        by_setup: Vec::new(),
         tracking: None,
         merging: Some(merging),
         channel_quality: None,

@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// Parts of a result that only plots show; each may be absent.
-pub const PLOTTED: [&str; 6] =
-    ["spectrum", "stabilization", "validation", "channel_quality", "channel_signals", "geometry"];
+pub const PLOTTED: [&str; 7] =
+    ["spectrum", "stabilization", "validation", "by_setup", "channel_quality", "channel_signals", "geometry"];
 
 /// One result, whatever the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct AnalysisResult {
     /// How well the modes reproduce the record (SSI).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<Validation>,
+    /// What each setup's own record says, in the order of the setups, where they were identified together (PreGER, PoGER).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_setup: Vec<RecordEvidence>,
     /// How the modes stand to those of earlier results, where some were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking: Option<Tracking>,
@@ -259,6 +262,16 @@ pub struct Validation {
     pub channels: Vec<ChannelFit>,
     /// The spectra.
     pub synthesis: Synthesis,
+}
+
+/// What one record says of the modes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordEvidence {
+    /// Its largest singular value.
+    pub spectrum: SpectrumSummary,
+    /// How well the modes reproduce it; absent without a mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
 }
 
 /// How well the modes reproduce one channel.

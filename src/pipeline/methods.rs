@@ -14,7 +14,7 @@ use crate::model::control::Control;
 use crate::model::modes::{Mode, Shape};
 use crate::model::parameters::{FddParameters, SsiParameters};
 use crate::model::record::{Record, RecordInfo};
-use crate::model::result::{AnalysisResult, Axis, Harmonic, SpectrumSummary};
+use crate::model::result::{AnalysisResult, Axis, Harmonic, RecordEvidence, SpectrumSummary};
 use crate::preprocess;
 use serde_json::json;
 
@@ -129,7 +129,10 @@ pub(super) fn ssi(
     control: &Control,
 ) -> Result<(), PipelineError> {
     check_band("ssi", parameters.band_low_hz, parameters.band_high_hz, record.info())?;
-    let found = automatic::identify(record, parameters, references, &decimate, backend, control)?;
+    let mut found = automatic::identify(record, parameters, references, &decimate, backend, control)?;
+    if let Some(RecordEvidence { spectrum, validation }) = found.evidence.pop() {
+        (result.spectrum, result.validation) = (Some(spectrum), validation);
+    }
     fill(result, parameters, found, &record.info().channels);
     Ok(())
 }
@@ -142,20 +145,18 @@ pub(super) fn decimate<'a>(record: &'a dyn Record, factor: usize) -> Result<Box<
     }
 }
 
-/// What automatic SSI found, in the result; `channels`: those of every shape.
+/// What automatic SSI found, but for the evidence, in the result; `channels`: those of every shape.
 pub(super) fn fill(result: &mut AnalysisResult, parameters: &SsiParameters, found: Identified, channels: &[Channel]) {
     result.method = parameters.drive().method().into();
     result.parameters["ssi"] = effective(parameters, &found, channels);
     result.provenance.warnings.extend(found.warnings);
     result.modes = found.modes;
     result.harmonics = found.harmonics;
-    result.validation = found.validation;
     if result.modes.is_empty() {
         let poles = found.stabilization.order.len();
         result.no_modes_reason = Some(format!("none of {poles} poles is stable; each pole says why"));
     }
     result.stabilization = Some(found.stabilization);
-    result.spectrum = found.spectrum;
 }
 
 fn effective(parameters: &SsiParameters, found: &Identified, channels: &[Channel]) -> serde_json::Value {

@@ -58,7 +58,7 @@ pub fn run_setups(
     let backend = &first.backends.for_run(records.iter().map(|record| record.description().samples).sum());
     let views: Vec<&dyn Record> = live.iter().map(|live| live as &dyn Record).collect();
     let parameters = &first.parameters.ssi;
-    let found =
+    let mut found =
         automatic::identify_setups(&views, &layout, strategy, parameters, &methods::decimate, backend, control)?;
 
     let names: Vec<String> = layout.channels.iter().map(|channel| channel.name.clone()).collect();
@@ -73,7 +73,8 @@ pub fn run_setups(
     result.provenance.warnings.extend(shapes.warning());
     result.provenance.warnings.extend(result.geometry.as_ref().and_then(Geometry::warning));
     result.data.shapes = Some(shapes);
-    let shares = found.shares.clone();
+    result.by_setup = std::mem::take(&mut found.evidence);
+    let shares = std::mem::take(&mut found.shares);
     methods::fill(&mut result, parameters, found, &layout.channels);
     if let Some(Merging { setups, .. }) = &mut result.merging {
         setups.iter_mut().zip(shares).for_each(|(setup, share)| setup.share = Some(share));

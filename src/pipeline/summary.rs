@@ -44,6 +44,7 @@ pub(super) fn of_record(request: &Request, record: &Description) -> AnalysisResu
         no_modes_reason: None,
         harmonics: Vec::new(),
         validation: None,
+        by_setup: Vec::new(),
         tracking: None,
         merging: None,
         spectrum: None,

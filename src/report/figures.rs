@@ -4,7 +4,7 @@ use super::wireframe::{View, mode_name};
 use super::{DIGITS, FREQUENCY_DIGITS, SEEN_DIGITS, number, plain, with_std};
 use crate::modal::indicators::mac;
 use crate::model::modes::Mode;
-use crate::model::result::{AnalysisResult, SpectrumSummary, Stabilization};
+use crate::model::result::{AnalysisResult, SpectrumSummary, Stabilization, Validation};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -155,8 +155,7 @@ const AUTOSPECTRUM_POINTS: usize = 1025;
 const AUTOSPECTRA_POINTS: usize = 4 * AUTOSPECTRUM_POINTS;
 
 /// Autospectra of the reference channels beside what the modes make of them; all but the first wait in the legend.
-pub(super) fn synthesis(result: &AnalysisResult) -> Option<Figure> {
-    let synthesis = &result.validation.as_ref()?.synthesis;
+pub(super) fn synthesis(Validation { synthesis, .. }: &Validation, modes: &[Mode]) -> Option<Figure> {
     let axis = synthesis.frequency_hz;
     let shown = (AUTOSPECTRA_POINTS / axis.count.clamp(1, AUTOSPECTRUM_POINTS)).min(synthesis.channels.len());
     let trace = |lines: &[f32], k: usize, name: &str, line: Value| {
@@ -188,7 +187,7 @@ pub(super) fn synthesis(result: &AnalysisResult) -> Option<Figure> {
         plot: json!({"data": data, "layout": {
             "xaxis": {"title": {"text": "frequency, Hz"}, "range": [axis.start, axis.at(axis.count.saturating_sub(1))]},
             "yaxis": {"title": {"text": "dB re 1 unit²/Hz"}},
-            "shapes": mode_lines(&result.modes), "hovermode": "closest",
+            "shapes": mode_lines(modes), "hovermode": "closest",
             "legend": {"orientation": "h", "y": -0.35, "yanchor": "top"}, "height": 480,
         }}),
     })
@@ -202,7 +201,8 @@ pub(super) fn stabilization(result: &AnalysisResult) -> Option<Figure> {
     let nyquist = poles.level_sampling_rate_hz.iter().copied().fold(0.0, f64::max) / 2.0;
     let counts = verdict_counts(poles);
     let mut data = Vec::new();
-    let spectrum = result.spectrum.as_ref().filter(|spectrum| !spectrum.singular_values.is_empty());
+    let spectrum = result.spectrum.as_ref().or(result.by_setup.first().map(|setup| &setup.spectrum));
+    let spectrum = spectrum.filter(|spectrum| !spectrum.singular_values.is_empty());
     if let Some(spectrum) = spectrum {
         let mut trace = curve(spectrum, 0, BEHIND_POINTS);
         trace["name"] = json!("spectrum");

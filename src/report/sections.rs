@@ -66,8 +66,10 @@ pub(super) fn of(result: &AnalysisResult, told: &[String], plots: &mut Plots) ->
         @if let Some(figure) = figures::stabilization(result) { (plots.figure(figure)) }
         @if let Some(poles) = &result.stabilization { (verdicts(poles)) }
         @if let Some(figure) = figures::mac_matrix(result, result) { (plots.figure(figure)) }
-        @if let Some(figure) = figures::synthesis(result) { (plots.figure(figure)) }
-        @if let Some(validation) = &result.validation { (fits(validation)) }
+        @if let Some(validation) = &result.validation { (fits(validation, &result.modes, plots)) }
+        @for (number, setup) in (1..).zip(&result.by_setup) {
+            @if let Some(validation) = &setup.validation { h3 { "Setup " (number) } (fits(validation, &result.modes, plots)) }
+        }
         @if let Some(channels) = &result.channel_quality { (quality(result, channels, plots)) }
         (details("Effective parameters", html! { pre { (pretty(&result.parameters)) } }))
         (details("Provenance", provenance(result, &result.provenance)))
@@ -207,14 +209,15 @@ fn harmonics(result: &AnalysisResult) -> Markup {
     }
 }
 
-/// How well the modes reproduce each channel.
-fn fits(validation: &Validation) -> Markup {
+/// How well the modes reproduce each channel of a record.
+fn fits(validation: &Validation, modes: &[Mode], plots: &mut Plots) -> Markup {
     let row = |fit: &ChannelFit| {
         let error = fit.spectrum_error_db.map_or("–".into(), |error| format!("{error:.2}"));
         vec![fit.channel.clone(), format!("{:.1}", 100.0 * fit.correlation_fit), error]
     };
     let rows: Vec<Vec<String>> = validation.channels.iter().map(row).collect();
     html! {
+        @if let Some(figure) = figures::synthesis(validation, modes) { (plots.figure(figure)) }
         p {
             "Correlations over " (validation.lags) " lags and spectra, made of the modes alone, beside the measured ones. The scatter of "
             "the measured spectra leaves " (format!("{:.2}", validation.scatter_db)) " dB. Drift, machines and coloured excitation are not "

@@ -121,7 +121,7 @@ fn the_modes_of_a_chain_reproduce_its_record_within_the_scatter() {
     let measurement =
         Measurement { dofs: (0..5).collect(), sampling_rate_hz: 100.0, samples: 60_000, noise: 0.05, seed: 7 };
     let record = MemoryRecord::new(100.0, chain.record(&measurement));
-    let validation = identify(&record, &SsiParameters::default()).validation.unwrap();
+    let validation = identify(&record, &SsiParameters::default()).evidence[0].validation.clone().unwrap();
     assert_eq!(validation.channels.len(), 5);
     for fit in &validation.channels {
         assert!(fit.correlation_fit > 0.95 && fit.correlation_fit <= 1.0, "{fit:?}");

@@ -1,8 +1,8 @@
 //! Two modes half a per cent apart among others, their shapes more or less alike.
 
-use super::records::TrueMode;
+use crate::support::identifiable::coupled::TrueMode;
 use crate::support::identifiable::{Bound, Forces, bounds};
-use nalgebra::DVector;
+use nalgebra::{Complex, DVector};
 use oma_worker::modal::indicators::mac;
 use oma_worker::simulate::{Damping, ExactMode, Measurement, ShearChain};
 use rand_chacha::ChaCha12Rng;
@@ -52,7 +52,13 @@ pub(crate) fn record(likeness: f64, seed: u64) -> (Vec<TrueMode>, Vec<Vec<f32>>,
     let dofs = (0..CHANNELS).collect();
     let measurement = Measurement { dofs, sampling_rate_hz: RATE_HZ, samples, noise: NOISE, seed };
     let bounds = bounds(&modes, &Forces::white(CHANNELS), &measurement);
-    let truth = modes.into_iter().map(TrueMode::measured_everywhere).collect::<Vec<_>>();
+    let seen = |mode: ExactMode| {
+        let measured = mode.shape.map(|x| Complex::new(x, 0.0));
+        // Each mode has a force of its own.
+        let participation = DVector::zeros(0);
+        TrueMode { frequency_hz: mode.frequency_hz, damping_ratio: mode.damping_ratio, measured, participation }
+    };
+    let truth: Vec<TrueMode> = modes.into_iter().map(seen).collect();
     let alike = mac(truth[1].measured.as_view(), truth[2].measured.as_view());
     assert!((alike - likeness).abs() <= 1e-12, "{alike}");
     (truth, channels, bounds)

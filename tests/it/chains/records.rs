@@ -1,8 +1,8 @@
 //! Chains of the mix of automation §0, and records of them under white or coloured forces, with real or complex modes.
 
+use crate::support::identifiable::coupled::{self, TrueMode};
 use crate::support::identifiable::{Bound, Forces, bounds};
 use nalgebra::{Complex, DMatrix, DVector};
-use oma_worker::modal::indicators;
 use oma_worker::simulate::{Damping, ExactMode, Measurement, ShearChain};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -29,31 +29,13 @@ pub(crate) enum Kind {
 /// A chain and how it is measured.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
+    kind: Kind,
     pub(crate) chain: ShearChain,
     pub(crate) measurement: Measurement,
     forces: Forces,
     /// Storeys with a damper, and how much damping they would give the top mode if all had one.
     dampers: Vec<usize>,
     damper_ratio: f64,
-}
-
-/// A mode as the channels see it.
-#[derive(Debug, Clone)]
-pub(crate) struct TrueMode {
-    pub(crate) frequency_hz: f64,
-    pub(crate) damping_ratio: f64,
-    /// At all degrees of freedom.
-    shape: DVector<C64>,
-    /// At the measured ones.
-    pub(crate) measured: DVector<C64>,
-}
-
-impl TrueMode {
-    /// With a channel at every degree of freedom.
-    pub(crate) fn measured_everywhere(ExactMode { frequency_hz, damping_ratio, shape }: ExactMode) -> TrueMode {
-        let shape = shape.map(|x| C64::new(x, 0.0));
-        TrueMode { frequency_hz, damping_ratio, measured: shape.clone(), shape }
-    }
 }
 
 impl Case {
@@ -93,18 +75,18 @@ impl Case {
         }
         let seed = seed + 1_000_000;
         let measurement = Measurement { dofs: measured, sampling_rate_hz: RATE_HZ, samples, noise, seed };
-        Case { chain, measurement, forces, dampers, damper_ratio }
+        Case { kind, chain, measurement, forces, dampers, damper_ratio }
     }
 
-    /// The Cramér–Rao bounds of the modes. Complex modes are taken as the real ones that they are most like, forces on
-    /// different modes as uncorrelated.
+    /// The Cramér–Rao bounds of the modes. Where modes are real and forces white that counts as known, so that the forces on
+    /// different modes are uncorrelated. In other structures nobody tells which of the two does not hold: there neither shapes
+    /// count as real nor correlations of forces as known.
     pub(crate) fn bounds(&self, truth: &[TrueMode]) -> Vec<Bound> {
-        let real = |mode: &TrueMode| {
-            let turned = &mode.shape * indicators::turn_to_real(mode.shape.as_view());
-            let shape = turned.map(|z| z.re).normalize();
-            ExactMode { frequency_hz: mode.frequency_hz, damping_ratio: mode.damping_ratio, shape }
-        };
-        bounds(&truth.iter().map(real).collect::<Vec<_>>(), &self.forces, &self.measurement)
+        let (forces, measurement) = (&self.forces, &self.measurement);
+        match self.kind {
+            Kind::White | Kind::Sixty => bounds(&self.chain.modes(), forces, measurement),
+            Kind::Coloured | Kind::Complex => coupled::bounds(truth, forces, measurement),
+        }
     }
 
     /// The modes, ascending in frequency, and a record of them.
@@ -118,13 +100,13 @@ impl Case {
         let left = oma_linalg::inverse(&vectors).expect("a chain has as many modes as DOF");
         let columns: Vec<usize> = (0..2 * n).filter(|&j| lambda[j].im > 0.0).collect();
         assert_eq!(columns.len(), n, "no mode is overdamped");
-        let shape = |j: usize| DVector::from_fn(n, |d, _| C64::new(vectors[(d, j)], vectors[(d, j + 1)]));
+        let component = |j: usize, d: usize| C64::new(vectors[(d, j)], vectors[(d, j + 1)]);
         let dofs = &self.measurement.dofs;
         let mode = |&j: &usize| {
-            let shape = shape(j);
-            let measured = DVector::from_iterator(dofs.len(), dofs.iter().map(|&d| shape[d]));
+            let measured = DVector::from_iterator(dofs.len(), dofs.iter().map(|&d| component(j, d)));
+            let participation = DVector::from_fn(n, |d, _| C64::new(left[(j, n + d)], -left[(j + 1, n + d)]) / 2.0);
             let omega = lambda[j].norm();
-            TrueMode { frequency_hz: omega / (2.0 * PI), damping_ratio: -lambda[j].re / omega, shape, measured }
+            TrueMode { frequency_hz: omega / (2.0 * PI), damping_ratio: -lambda[j].re / omega, measured, participation }
         };
         let mut truth: Vec<TrueMode> = columns.iter().map(mode).collect();
         truth.sort_by(|a, b| a.frequency_hz.total_cmp(&b.frequency_hz));
@@ -133,7 +115,7 @@ impl Case {
         let mut output = DMatrix::zeros(dofs.len(), 2 * n);
         for (place, &j) in columns.iter().enumerate() {
             for (row, &d) in dofs.iter().enumerate() {
-                let c = C64::new(vectors[(d, j)], vectors[(d, j + 1)]) * lambda[j] * lambda[j];
+                let c = component(j, d) * lambda[j] * lambda[j];
                 (output[(row, 2 * place)], output[(row, 2 * place + 1)]) = (2.0 * c.re, -2.0 * c.im);
             }
         }

@@ -1,7 +1,7 @@
 //! How well the modes that were found are those of a chain.
 
-use super::records::TrueMode;
 use crate::support::identifiable::Bound;
+use crate::support::identifiable::coupled::TrueMode;
 use oma_worker::modal::indicators::mac;
 use oma_worker::model::modes::Mode;
 

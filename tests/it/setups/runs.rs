@@ -8,6 +8,7 @@ use oma_worker::model::channel::Channel;
 use oma_worker::model::merging::Strategy;
 use oma_worker::model::record::{Block, Record};
 use oma_worker::model::result::AnalysisResult;
+use oma_worker::report;
 use oma_worker::stores::Objects;
 use oma_worker::stores::documents::{AnalysisKey, Id};
 use oma_worker::stores::names::Names;
@@ -101,6 +102,29 @@ async fn an_analysis_that_names_setups_has_the_modes_of_the_whole_structure() {
             let shape = DVector::from_iterator(8, shape);
             assert!(mac(mode.shape.0.as_view(), shape.as_view()) >= 0.99, "{name}: {mode:?}");
         }
+        // The modes of all explain each setup's own channels and spectra, whatever excited it.
+        assert_eq!(result.by_setup.len(), if strategy == Strategy::Poser { 0 } else { 3 }, "{name}");
+        let merging = result.merging.as_ref().unwrap();
+        for (setup, of) in result.by_setup.iter().zip(&merging.setups) {
+            let validation = setup.validation.as_ref().unwrap();
+            let channels: Vec<&String> = validation.channels.iter().map(|fit| &fit.channel).collect();
+            assert_eq!(channels, of.data.channels.iter().collect::<Vec<_>>(), "{name}");
+            for fit in &validation.channels {
+                assert!(fit.correlation_fit >= 0.9, "{name}: {fit:?}");
+                // Scatter, and as much again of the noise and of modes that a channel hardly sees.
+                let error = fit.spectrum_error_db.unwrap();
+                assert!(error < 2.0 * validation.scatter_db, "{name}: {error} dB beside {} dB", validation.scatter_db);
+            }
+            assert_eq!(setup.spectrum.singular_values.len(), 1);
+            assert_eq!(setup.spectrum.singular_values[0].len(), validation.synthesis.measured[0].len());
+        }
+        let page = report::page("Tower", &[], std::slice::from_ref(&result));
+        let told = page.matches("<h3>Setup ").count();
+        assert_eq!(
+            (told, page.matches("Spectra by the modes").count() > 0),
+            (result.by_setup.len(), told > 0),
+            "{name}"
+        );
         // Each setup's record is made once and found again by the other strategies.
         let cached = memory.state().objects.keys().filter(|(_, key)| key.ends_with(".parquet")).count();
         assert_eq!(cached, 3, "{name}");

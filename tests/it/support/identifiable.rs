@@ -1,9 +1,12 @@
-//! What a record of a shear chain can tell at best: the Cramér–Rao bounds of its modes.
+//! What a record of a shear chain can tell at best: the Cramér–Rao bounds of its modes. Here of modes that are known to be real,
+//! under forces on them that are known to be uncorrelated; in [`coupled`] of others.
 //!
 //! Whittle's Fisher information of the observed channels, with S(ω) = Σ h_i φ_i φ_iᵀ + S_n, unknown frequencies,
 //! damping ratios, intensities and shapes, known noise. With W_ab = φ_aᵀ S⁻¹ φ_b a derivative d_a of h_a with d_b of
 //! h_b gives (N/2) mean d_a d_b W_ab². Shapes err as mixtures of their neighbours, φ_a + Σ c_ab φ_b, for which
 //! (N/2) mean 2 h_a h_c (W_bd W_ac + W_bc W_ad).
+
+pub(crate) mod coupled;
 
 use nalgebra::{DMatrix, DVector};
 use oma_worker::simulate::{ExactMode, Measurement};
@@ -80,14 +83,14 @@ fn power(f: f64, xi: f64, dt: f64, w: f64) -> f64 {
     at(1.0, n1, n2) / at(1.0, -trace, det)
 }
 
-/// Angular frequencies and weights of a mean over (0, π): dense around every mode.
-fn grid(modes: &[ExactMode], fs: f64) -> Vec<(f64, f64)> {
+/// Angular frequencies and weights of a mean over (0, π): dense around every mode, of which frequency and damping ratio are given.
+fn grid(modes: &[(f64, f64)], fs: f64) -> Vec<(f64, f64)> {
     // Modes that lie close share their points.
     let steps = (1800 / modes.len() as i32).clamp(20, 60);
     let mut points: Vec<f64> = (1..600).map(|i| PI * i as f64 / 600.0).collect();
-    for mode in modes {
-        let centre = 2.0 * PI * mode.frequency_hz / fs;
-        let half = mode.damping_ratio * centre;
+    for (frequency_hz, damping_ratio) in modes {
+        let centre = 2.0 * PI * frequency_hz / fs;
+        let half = damping_ratio * centre;
         // Equal steps in the angle of the resonance resolve flank and top alike.
         points.extend((-steps..=steps).map(|i| centre + half * (f64::from(i) / f64::from(steps + 1) * PI / 2.0).tan()));
     }
@@ -105,7 +108,8 @@ pub(crate) fn bounds(modes: &[ExactMode], forces: &Forces, measurement: &Measure
     let (m, l) = (modes.len(), measurement.dofs.len());
     let fs = measurement.sampling_rate_hz;
     let half_samples = measurement.samples as f64 / 2.0;
-    let grid = grid(modes, fs);
+    let places: Vec<(f64, f64)> = modes.iter().map(|mode| (mode.frequency_hz, mode.damping_ratio)).collect();
+    let grid = grid(&places, fs);
     let h = |f: f64, xi: f64, w: f64| power(f, xi, 1.0 / fs, w);
     let phi = DMatrix::from_fn(l, m, |c, i| modes[i].shape[measurement.dofs[c]]);
     let of_mode = |q: &ExactMode, w: f64| forces.on(q, w) * h(q.frequency_hz, q.damping_ratio, w);
