@@ -272,6 +272,15 @@ impl<'a> Subject<'_, 'a> {
         mut warnings: Vec<String>,
     ) -> Identified {
         for level in levels {
+            if level.report.signal_rank == Some(0) {
+                warnings.push(format!(
+                    "at {} Hz no part of the correlations stands above what the blocks of the record differ by, with {} block \
+                     rows and {} references: a longer record, fewer reference channels or fewer block rows may help",
+                    level.sampling_rate_hz,
+                    level.report.block_rows,
+                    self.references[0].len()
+                ));
+            }
             if level.report.blocks < BLOCKS / 2 && parameters.blocks.is_none() && parameters.uncertainty.unwrap_or(true)
             {
                 warnings.push(format!(

@@ -1,5 +1,6 @@
 //! Automatic modes on records with known truth.
 
+use crate::raw_files::noise;
 use crate::support::real_data;
 use nalgebra::{Complex, DVector};
 use oma_worker::compute::Backend;
@@ -216,4 +217,13 @@ fn a_criterion_that_makes_no_sense_is_named_with_its_limit() {
     assert!(error(json!({"rho_max": -1.0})).contains("criteria.rho_max is -1, must be above 0"));
     let unknown = error(json!({"xi": 0.1}));
     assert!(unknown.contains("xi") && unknown.contains("damping_max"), "{unknown}");
+}
+
+#[test]
+fn where_nothing_stands_above_the_scatter_the_result_says_so() {
+    let channels = (0..4).map(|seed| noise(seed, 6000).into_iter().map(|x| x as f32).collect()).collect();
+    let found = identify(&MemoryRecord::new(100.0, channels), &SsiParameters::default());
+    assert_eq!((found.modes.len(), found.levels[0].signal_rank), (0, Some(0)));
+    let told = "at 100 Hz no part of the correlations stands above";
+    assert!(found.warnings.iter().any(|warning| warning.starts_with(told)), "{:?}", found.warnings);
 }
