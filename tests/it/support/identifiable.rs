@@ -84,10 +84,11 @@ fn power(f: f64, xi: f64, dt: f64, w: f64) -> f64 {
 }
 
 /// Angular frequencies and weights of a mean over (0, π): dense around every mode, of which frequency and damping ratio are given.
-fn grid(modes: &[(f64, f64)], fs: f64) -> Vec<(f64, f64)> {
+/// `fineness`: points between them, a third of which is what all modes share on each side of theirs.
+fn grid(modes: &[(f64, f64)], fs: f64, fineness: i32) -> Vec<(f64, f64)> {
     // Modes that lie close share their points.
-    let steps = (1800 / modes.len() as i32).clamp(20, 60);
-    let mut points: Vec<f64> = (1..600).map(|i| PI * i as f64 / 600.0).collect();
+    let steps = (3 * fineness / modes.len() as i32).clamp(fineness / 30, fineness / 10);
+    let mut points: Vec<f64> = (1..fineness).map(|i| PI * f64::from(i) / f64::from(fineness)).collect();
     for (frequency_hz, damping_ratio) in modes {
         let centre = 2.0 * PI * frequency_hz / fs;
         let half = damping_ratio * centre;
@@ -109,7 +110,7 @@ pub(crate) fn bounds(modes: &[ExactMode], forces: &Forces, measurement: &Measure
     let fs = measurement.sampling_rate_hz;
     let half_samples = measurement.samples as f64 / 2.0;
     let places: Vec<(f64, f64)> = modes.iter().map(|mode| (mode.frequency_hz, mode.damping_ratio)).collect();
-    let grid = grid(&places, fs);
+    let grid = grid(&places, fs, 600);
     let h = |f: f64, xi: f64, w: f64| power(f, xi, 1.0 / fs, w);
     let phi = DMatrix::from_fn(l, m, |c, i| modes[i].shape[measurement.dofs[c]]);
     let of_mode = |q: &ExactMode, w: f64| forces.on(q, w) * h(q.frequency_hz, q.damping_ratio, w);
