@@ -1,6 +1,6 @@
 //! Chains of the mix of automation §0, and records of them under white or coloured forces, with real or complex modes.
 
-use crate::support::identifiable::coupled::{self, Ignorance, TrueMode};
+use crate::support::identifiable::coupled::{self, TrueMode};
 use crate::support::identifiable::{Bound, Forces, bounds};
 use nalgebra::{Complex, DMatrix, DVector};
 use oma_worker::simulate::{Damping, ExactMode, Measurement, ShearChain};
@@ -79,14 +79,14 @@ impl Case {
     }
 
     /// The Cramér–Rao bounds of the modes. Where modes are real and forces white that counts as known, so that the forces on
-    /// different modes are uncorrelated. What complex shapes are like, what colours forces have, and how the forces on modes are
-    /// correlated in either case, does not.
+    /// different modes are uncorrelated. Of the other structures nobody says that shapes are real, nor how the forces on modes are
+    /// correlated, nor what colours they have where they have any.
     pub(crate) fn bounds(&self, truth: &[TrueMode]) -> Vec<Bound> {
         let (forces, measurement) = (&self.forces, &self.measurement);
         match self.kind {
             Kind::White | Kind::Sixty => bounds(&self.chain.modes(), forces, measurement),
-            Kind::Coloured => coupled::bounds(truth, Ignorance::Colours, forces, measurement),
-            Kind::Complex => coupled::bounds(truth, Ignorance::Shapes, forces, measurement),
+            Kind::Coloured => coupled::bounds(truth, false, forces, measurement),
+            Kind::Complex => coupled::bounds(truth, true, forces, measurement),
         }
     }
 
