@@ -289,9 +289,10 @@ mod tests {
     use super::*;
     use oma_worker::simulate::{Damping, ExactMode, ShearChain};
 
-    /// Where modes are real and forces white, not to know it makes the bounds no smaller (the grids differ by less than half a per cent). With a channel at each mass mixtures and
-    /// correlations are orthogonal to frequency and damping, of which the bounds are then the same; shapes lose two to five times
-    /// as much where they might be complex, and more the closer they are where forces might have colours too.
+    /// Where modes are real and forces white, not to know it makes the bounds no smaller, but for the half per cent that the grids
+    /// differ by. With a channel at each mass mixtures and correlations are orthogonal to frequency and damping, of which the
+    /// bounds are then the same; shapes lose two to five times as much where they might be complex, and more the closer they are
+    /// where forces might have colours too.
     #[test]
     fn what_is_not_known_makes_no_bound_smaller() {
         let chain = ShearChain { dofs: 8, top_frequency_hz: 20.0, damping: Damping::Uniform(0.02) };
