@@ -162,15 +162,16 @@ pub(crate) fn bounds(modes: &[TrueMode], white: bool, forces: &Forces, measureme
             let (e, x, q) = (phi.adjoint() * &seen, u.adjoint() * &seen, u.adjoint() * &of_u);
             let correlation =
                 |a: usize, b: usize| line.t[a] * line.t[b].conj() * (line.force[a] * line.force[b]).sqrt();
-            let octaves = |a: usize| (w / (2.0 * PI) * measurement.sampling_rate_hz / modes[a].frequency_hz).ln();
+            // ln f/f_a.
+            let from_own = |a: usize| (w / (2.0 * PI) * measurement.sampling_rate_hz / modes[a].frequency_hz).ln();
             let term = |unknown: &Unknown| match *unknown {
                 Unknown::Frequency(a) => (line.by_frequency[a], a, a),
                 Unknown::Damping(a) => (line.by_damping[a], a, a),
                 Unknown::Intensity(a) => (line.t[a], a, a),
                 Unknown::Mixture(a, b) => (line.t[a], b, a),
                 Unknown::Correlation(a, b) => (correlation(a, b), a, m + b),
-                Unknown::Colour(a) => (line.t[a] * octaves(a), a, a),
-                Unknown::CorrelationColour(a, b) => (correlation(a, b) * ((octaves(a) + octaves(b)) / 2.0), a, m + b),
+                Unknown::Colour(a) => (line.t[a] * from_own(a), a, a),
+                Unknown::CorrelationColour(a, b) => (correlation(a, b) * ((from_own(a) + from_own(b)) / 2.0), a, m + b),
             };
             let terms: Vec<(C64, usize, usize)> = unknowns.iter().map(term).collect();
             let scale = weight * measurement.samples as f64;
