@@ -6,6 +6,7 @@
 
 use criterion::{BenchmarkId, Criterion};
 use nalgebra::{Complex, DMatrix, DVector};
+use oma_linalg::Entries;
 use oma_worker::compute::cpu::Cpu;
 use oma_worker::compute::{Backend, LagPlan, WelchPlan};
 use oma_worker::modal::clustering::average_linkage;
@@ -202,7 +203,8 @@ fn leading_against_all_pairs(criterion: &mut Criterion) {
         for count in [1, 3] {
             group.bench_function(format!("{channels}/leading {count}"), |bencher| {
                 bencher.iter(|| {
-                    some.iter().for_each(|g| drop(black_box(oma_linalg::leading_hermitian(g, count).unwrap())))
+                    some.iter()
+                        .for_each(|g| drop(black_box(oma_linalg::leading_hermitian(Entries::All(g), count).unwrap())))
                 });
             });
         }

@@ -8,6 +8,7 @@
 
 pub mod decimate;
 pub mod design;
+mod finish;
 mod fir;
 mod hampel;
 mod offsets;
@@ -16,7 +17,7 @@ mod statistics;
 mod steps;
 mod zero_phase;
 
-use crate::ingest::cache::{CacheError, CacheWriter, CachedRecord, Description, SCHEMA_VERSION};
+use crate::ingest::cache::{CacheError, CachedRecord};
 use crate::ingest::{IngestError, Missing, RawRecord, Stretch};
 use crate::model::channel::Channel;
 use crate::model::control::{Cancelled, Control, MemoryExceeded};
@@ -33,12 +34,12 @@ use rayon::prelude::*;
 use statistics::{LineFits, Moments};
 use std::path::Path;
 use std::time::Instant;
-use steps::{Lane, Steps, calibrate, integrated};
+use steps::{Steps, calibrate};
 
 /// More segments than this are no record to be analysed; it also bounds memory and the result document.
 const MAX_SEGMENTS: usize = 20_000;
 
-/// What may wait in the filters: one with an edge so low that it needs more belongs behind a decimation.
+/// What may wait in the filters of one channel: one with an edge so low that it needs more belongs behind a decimation.
 const FILTER_MEMORY_MIB: u64 = 1024;
 
 /// The stage that [`Control::progress`] is told.
@@ -164,7 +165,7 @@ pub fn prepare(
     let steps = Steps::new(parameters, raw.sampling_rate_hz())?;
     let survey = Survey::of(&raw, parameters, steps.least_samples() as u64, control, &watch(1.0))?;
     survey.check(&raw, &steps, control)?;
-    write(&raw, parameters, &steps, survey, out, control, &watch(2.0))
+    finish::write(&raw, parameters, &steps, survey, out, control, &watch(2.0))
 }
 
 fn check(raw: &RawRecord, parameters: &PreprocessingParameters) -> Result<(), PreprocessError> {
@@ -276,19 +277,25 @@ impl Survey {
             let least = steps.least_samples();
             return Err(PreprocessError::TooShort { longest: self.longest, factor, least }.into());
         }
+        Ok(self.at_a_time(channels.len(), steps, control).map(drop)?)
+    }
+
+    /// How many of so many channels may be in the filters at a time.
+    fn at_a_time(&self, channels: usize, steps: &Steps, control: &Control) -> Result<usize, PreprocessError> {
         let held = steps.held_samples(self.longest);
-        let mib = (held * channels.len() as u64 * size_of::<f64>() as u64) >> 20;
-        if mib > FILTER_MEMORY_MIB {
-            return Err(PreprocessError::Memory { mib, limit: FILTER_MEMORY_MIB }.into());
+        let of_channel = held * size_of::<f64>() as u64;
+        let (mib, limit) = (of_channel >> 20, FILTER_MEMORY_MIB);
+        if mib > limit {
+            return Err(PreprocessError::Memory { mib, limit });
         }
-        control
-            .plan_memory(
-                || format!("filters that hold {held} samples of {} channels", channels.len()),
-                &[held as usize, channels.len(), size_of::<f64>()],
-                "raise filter.low_hz or lower filter.order",
-            )
-            .map_err(PreprocessError::from)?;
-        Ok(())
+        let by_rule = ((limit << 20) / of_channel.max(1)) as usize;
+        let by_limit = control.parts_in_memory(
+            || format!("filters that hold {held} samples of a channel"),
+            &[of_channel as usize],
+            (1, channels),
+            "raise filter.low_hz or lower filter.order",
+        )?;
+        Ok(by_rule.min(by_limit))
     }
 
     /// What looks for clock offsets in the finished record, where that is wanted and there are two clocks.
@@ -360,112 +367,4 @@ impl Survey {
         };
         raw.channels().iter().enumerate().map(quality).collect()
     }
-}
-
-/// One channel in the last pass.
-struct Output {
-    lane: Option<Lane>,
-    finished: Vec<f64>,
-    samples: Vec<f32>,
-    moments: Moments,
-    spikes: u64,
-}
-
-impl Output {
-    /// Counts and rounds what is finished.
-    fn settle(&mut self) {
-        self.moments.push(&self.finished);
-        self.samples.clear();
-        self.samples.extend(self.finished.drain(..).map(|x| x as f32));
-    }
-}
-
-/// The last pass.
-fn write(
-    raw: &RawRecord,
-    parameters: &PreprocessingParameters,
-    steps: &Steps,
-    survey: Survey,
-    out: &Path,
-    control: &Control,
-    watch: &dyn Fn(f64),
-) -> Result<CachedRecord, PrepareError> {
-    let mut writer = CacheWriter::create(out, raw.channels())?;
-    let output = || Output { lane: None, finished: vec![], samples: vec![], moments: Moments::new(), spikes: 0 };
-    let mut outputs: Vec<Output> = std::iter::repeat_with(output).take(raw.channels().len()).collect();
-    let mut offsets = survey.offsets(raw, parameters, steps);
-    let mut stretches = raw.stretches(parameters.max_gap_samples, control);
-    let (mut current, mut written) = (0, 0);
-    stretches.each(|stretch| {
-        let Some(segment) = survey.segments.get(current) else { return Ok::<bool, PrepareError>(false) };
-        let end = stretch.start + stretch.samples() as u64;
-        if end <= segment.start {
-            return Ok(true);
-        }
-        let (first, last) = (stretch.start == segment.start, end == segment.start + segment.samples);
-        let fits = &survey.fits[current];
-        let lanes = outputs.par_iter_mut().zip(&mut stretch.channels).zip(raw.channels()).zip(fits);
-        lanes.for_each(|(((output, samples), channel), fit)| {
-            if first {
-                output.lane = Some(steps.lane(fit.trends(parameters.detrend), segment.start));
-            }
-            calibrate(channel, samples);
-            if let Some(lane) = &mut output.lane {
-                lane.push(samples, &mut output.finished);
-            }
-            if last && let Some(lane) = output.lane.take() {
-                output.spikes += lane.finish(&mut output.finished);
-            }
-            output.settle();
-        });
-        let finished: Vec<&[f32]> = outputs.iter().map(|o| o.samples.as_slice()).collect();
-        writer.push(&finished)?;
-        if let Some(offsets) = &mut offsets {
-            written = if first { 0 } else { written };
-            offsets.push(current, written, &finished);
-            written += finished[0].len() as u64;
-        }
-        current += usize::from(last);
-        watch(end as f64 / raw.samples() as f64);
-        Ok(true)
-    })?;
-    if current < survey.segments.len() {
-        let (file, reason) = (raw.inputs()[0].key.clone(), "it changed while it was read".into());
-        return Err(IngestError::Unreadable { file, reason }.into());
-    }
-    let factor = steps.factor();
-    let segments = survey.segments.iter().map(|s| decimated_segment(*s, factor)).filter(|s| s.samples > 0);
-    let moments: Vec<Moments> = outputs.iter().map(|o| o.moments).collect();
-    // A NaN or an infinity in an f64 sum has no range either.
-    let storable = |m: &Moments| m.rms().is_finite() && m.max.max(-m.min) <= f64::from(f32::MAX);
-    if let Some((channel, _)) = raw.channels().iter().zip(&moments).find(|(_, m)| !storable(m)) {
-        return Err(PreprocessError::Range(channel.name.clone()).into());
-    }
-    let spikes: Vec<u64> = outputs.iter().map(|o| o.spikes).collect();
-    let quality = survey.quality(raw, &moments, parameters.outliers.as_ref().map(|_| spikes.as_slice()));
-    let mut warnings = survey.warnings(raw, steps, parameters.max_gap_samples);
-    warnings.extend(quality.iter().filter_map(quality::warning));
-    let mut clocks = raw.clocks().to_vec();
-    if let Some(offsets) = offsets {
-        let row = |name: &String| quality.iter().position(|q| q.channel == *name && q.verdict != "dead");
-        let rows: Vec<Vec<usize>> =
-            clocks.iter().map(|clock| clock.channels.iter().filter_map(row).collect()).collect();
-        warnings.extend(offsets.finish(&mut clocks, &rows));
-    }
-    let integrals = parameters.integration.as_ref().map_or(0, |i| i.times as i32) - parameters.differentiation as i32;
-    let description = Description {
-        schema_version: SCHEMA_VERSION,
-        sampling_rate_hz: raw.sampling_rate_hz() / factor as f64,
-        start: raw.start(),
-        samples: raw.samples().div_ceil(factor as u64),
-        segments: segments.collect(),
-        channels: raw.channels().iter().map(|channel| integrated(channel, integrals)).collect(),
-        quality,
-        warnings,
-        inputs: raw.inputs().to_vec(),
-        clocks,
-    };
-    let description = writer.finish(&description)?;
-    control.progress(STAGE, 1.0);
-    Ok(CachedRecord::written(out, description))
 }

@@ -13,7 +13,7 @@ mod pairs;
 mod tridiagonal;
 
 pub use leading::{leading_singular_values, leading_svd};
-pub use pairs::{Pairs, leading_hermitian};
+pub use pairs::{Entries, Pairs, leading_hermitian, leading_hermitian_values};
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
@@ -183,6 +183,16 @@ pub fn hermitian_eigen(a: &DMatrix<C64>) -> Result<Pairs, NoConvergence> {
     let (values, vectors) = (eigen.S().column_vector(), eigen.U());
     let descending = (0..n).rev().map(|i| values[i].re).collect();
     Ok((descending, DMatrix::from_fn(n, n, |i, j| vectors[(i, n - 1 - j)])))
+}
+
+/// Eigenvalues of a Hermitian matrix (lower triangle read), descending.
+///
+/// # Errors
+/// [`NoConvergence`].
+pub fn hermitian_values(a: &DMatrix<C64>) -> Result<Vec<f64>, NoConvergence> {
+    use_one_thread();
+    let values = view(a).self_adjoint_eigenvalues(faer::Side::Lower);
+    values.map(|values| values.into_iter().rev().collect()).map_err(|_| NoConvergence("Hermitian eigenvalues"))
 }
 
 /// Eigenvalues and right eigenvectors of a real square matrix, the vectors in real form: a real eigenvalue has its

@@ -20,10 +20,28 @@ impl Tridiagonal {
     ///
     /// # Errors
     /// [`NoConvergence`].
+    pub(super) fn eigen(&self) -> Result<Vec<(f64, Vec<f64>)>, NoConvergence> {
+        let n = self.size();
+        let mut identity = vec![0.0; n * n];
+        identity.iter_mut().step_by(n + 1).for_each(|one| *one = 1.0);
+        self.rotated(identity)
+    }
+
+    /// Eigenvalues, descending, each with the last component of its unit vector, n times sooner than with all of it.
+    ///
+    /// # Errors
+    /// [`NoConvergence`].
+    pub(super) fn eigen_ends(&self) -> Result<Vec<(f64, f64)>, NoConvergence> {
+        let mut last_row = vec![0.0; self.size()];
+        last_row.last_mut().into_iter().for_each(|one| *one = 1.0);
+        Ok(self.rotated(last_row)?.into_iter().map(|(value, end)| (value, end[0])).collect())
+    }
+
+    /// Eigenvalues, descending, each with its column of `rows` times the matrix of unit vectors. `rows`: column after column.
     ///
     /// # Source
     /// Implicit QL steps with Wilkinson's shift: Parlett (1998), "The symmetric eigenvalue problem", §8.11 to 8.13.
-    pub(super) fn eigen(&self) -> Result<Vec<(f64, Vec<f64>)>, NoConvergence> {
+    fn rotated(&self, mut rows: Vec<f64>) -> Result<Vec<(f64, Vec<f64>)>, NoConvergence> {
         /// A value takes two or three; LAPACK gives up after this many, too.
         const MOST_STEPS: usize = 30;
         let n = self.size();
@@ -32,8 +50,7 @@ impl Tridiagonal {
         let unit = if largest > 0.0 { largest } else { 1.0 };
         let mut diagonal: Vec<f64> = self.diagonal.iter().map(|x| x / unit).collect();
         let mut beside: Vec<f64> = self.beside.iter().map(|x| x / unit).chain([0.0]).collect();
-        let mut vectors = vec![0.0; n * n];
-        vectors.iter_mut().step_by(n + 1).for_each(|one| *one = 1.0);
+        let width = rows.len() / n.max(1);
         for first in 0..n {
             let mut steps = 0;
             loop {
@@ -47,18 +64,18 @@ impl Tridiagonal {
                 if steps > MOST_STEPS {
                     return Err(NoConvergence("tridiagonal eigenproblem"));
                 }
-                chase(&mut diagonal, &mut beside, (first, last), &mut vectors);
+                chase(&mut diagonal, &mut beside, (first, last), &mut rows);
             }
         }
         let mut order: Vec<usize> = (0..n).collect();
         order.sort_by(|a, b| diagonal[*b].total_cmp(&diagonal[*a]));
-        Ok(order.into_iter().map(|i| (diagonal[i] * unit, vectors[i * n..(i + 1) * n].to_vec())).collect())
+        Ok(order.into_iter().map(|i| (diagonal[i] * unit, rows[i * width..(i + 1) * width].to_vec())).collect())
     }
 }
 
-/// One step on rows `first` to `last`, from the last one up; the rotations go into the columns of `vectors`, too.
-fn chase(diagonal: &mut [f64], beside: &mut [f64], (first, last): (usize, usize), vectors: &mut [f64]) {
-    let n = diagonal.len();
+/// One step on rows `first` to `last`, from the last one up; the rotations go into the columns of `rows`, too.
+fn chase(diagonal: &mut [f64], beside: &mut [f64], (first, last): (usize, usize), rows: &mut [f64]) {
+    let width = rows.len() / diagonal.len();
     let half_gap = (diagonal[first + 1] - diagonal[first]) / (2.0 * beside[first]);
     let shift = beside[first] / (half_gap + (half_gap * half_gap + 1.0).sqrt().copysign(half_gap));
     let mut g = diagonal[last] - diagonal[first] + shift;
@@ -79,7 +96,7 @@ fn chase(diagonal: &mut [f64], beside: &mut [f64], (first, last): (usize, usize)
         taken = sine * along;
         diagonal[i + 1] = g + taken;
         g = cosine * along - b;
-        let (left, right) = vectors[i * n..(i + 2) * n].split_at_mut(n);
+        let (left, right) = rows[i * width..(i + 2) * width].split_at_mut(width);
         for (left, right) in left.iter_mut().zip(right) {
             (*left, *right) = (cosine * *left - sine * *right, sine * *left + cosine * *right);
         }
@@ -100,6 +117,8 @@ mod tests {
             let chain = Tridiagonal { diagonal: vec![2.0 * unit; n], beside: vec![-unit; n - 1] };
             let all = chain.eigen().unwrap();
             assert_eq!(all.len(), n);
+            let ends: Vec<(f64, f64)> = all.iter().map(|(value, vector)| (*value, vector[n - 1])).collect();
+            assert_eq!(chain.eigen_ends().unwrap(), ends);
             for (k, (value, vector)) in all.iter().enumerate() {
                 let angle = (k + 1) as f64 * std::f64::consts::PI / (n + 1) as f64;
                 assert!((value - (2.0 + 2.0 * angle.cos()) * unit).abs() <= 1e-14 * n as f64 * unit, "{n}: {value}");
@@ -119,6 +138,7 @@ mod tests {
         let nothing = Tridiagonal { diagonal: vec![0.0; 3], beside: vec![0.0; 2] };
         assert!(nothing.eigen().unwrap().iter().all(|(value, _)| *value == 0.0));
         assert!(Tridiagonal::default().eigen().unwrap().is_empty());
+        assert!(Tridiagonal::default().eigen_ends().unwrap().is_empty());
         let bad = Tridiagonal { diagonal: vec![1.0, f64::NAN], beside: vec![1.0] };
         assert!(bad.eigen().is_err());
     }

@@ -1,7 +1,7 @@
 //! Spectral matrices in little memory: they are the greater part of what a run holds.
 
 use nalgebra::{Complex, DMatrix, DVector};
-use oma_linalg::{NoConvergence, Pairs, leading_hermitian, multiply_complex};
+use oma_linalg::{Entries, NoConvergence, Pairs, leading_hermitian, leading_hermitian_values, multiply_complex};
 
 type C64 = Complex<f64>;
 
@@ -63,15 +63,15 @@ impl Hermitian {
 
     /// All of the matrix.
     pub fn matrix(&self) -> DMatrix<C64> {
-        self.unfold(|_, _, z| z)
-    }
-
-    /// D G D with the real diagonal matrix D of `scale`.
-    ///
-    /// # Panics
-    /// If there are fewer scales than rows.
-    pub fn scaled(&self, scale: &[f64]) -> DMatrix<C64> {
-        self.unfold(|i, j, z| z * (scale[i] * scale[j]))
+        match &self.kept {
+            Kept::Triangle(triangle) => Entries::Triangle(triangle, self.size, None).matrix(),
+            Kept::Factor(factor) => {
+                let factor = DMatrix::from_column_slice(self.size, factor.len() / self.size.max(1), factor);
+                let product = multiply_complex(&factor, &factor.adjoint());
+                // Round-off leaves the triangles apart.
+                Entries::All(&product).matrix()
+            }
+        }
     }
 
     /// wᴴ G w.
@@ -106,14 +106,13 @@ impl Hermitian {
     /// # Panics
     /// If there are fewer scales than rows.
     pub fn leading(&self, count: usize, scale: Option<&[f64]>) -> Result<Pairs, NoConvergence> {
-        let Kept::Factor(factor) = &self.kept else {
-            return leading_hermitian(&scale.map_or_else(|| self.matrix(), |scale| self.scaled(scale)), count);
+        let factor = match &self.kept {
+            Kept::Triangle(triangle) => return leading_hermitian(Entries::Triangle(triangle, self.size, scale), count),
+            Kept::Factor(factor) => self.scaled(factor, scale),
         };
-        let scale = |i: usize| scale.map_or(1.0, |scale| scale[i]);
         // Fᴴ F has the eigenvalues of F Fᴴ, and of v the vector F v.
-        let columns = factor.len() / self.size.max(1);
-        let factor = DMatrix::from_fn(self.size, columns, |i, s| factor[s * self.size + i] * scale(i));
-        let (mut values, vectors) = leading_hermitian(&multiply_complex(&factor.adjoint(), &factor), count)?;
+        let inner = multiply_complex(&factor.adjoint(), &factor);
+        let (mut values, vectors) = leading_hermitian(Entries::All(&inner), count)?;
         values.resize(count.min(self.size), 0.0);
         let mut vectors = multiply_complex(&factor, &vectors);
         for j in 0..vectors.ncols() {
@@ -135,39 +134,37 @@ impl Hermitian {
         Ok((values, vectors))
     }
 
+    /// The values of [`Hermitian::leading`] alone. See [`leading_hermitian_values`].
+    ///
+    /// # Errors
+    /// [`NoConvergence`].
+    ///
+    /// # Panics
+    /// If there are fewer scales than rows.
+    pub fn leading_values(&self, count: usize, scale: Option<&[f64]>) -> Result<Vec<f64>, NoConvergence> {
+        let factor = match &self.kept {
+            Kept::Triangle(triangle) => {
+                return leading_hermitian_values(Entries::Triangle(triangle, self.size, scale), count);
+            }
+            Kept::Factor(factor) => self.scaled(factor, scale),
+        };
+        let inner = multiply_complex(&factor.adjoint(), &factor);
+        let mut values = leading_hermitian_values(Entries::All(&inner), count)?;
+        values.resize(count.min(self.size), 0.0);
+        Ok(values)
+    }
+
+    /// F, or D F.
+    fn scaled(&self, factor: &[C64], scale: Option<&[f64]>) -> DMatrix<C64> {
+        let scale = |i: usize| scale.map_or(1.0, |scale| scale[i]);
+        DMatrix::from_fn(self.size, factor.len() / self.size.max(1), |i, s| factor[s * self.size + i] * scale(i))
+    }
+
     /// The sum of `part` times this matrix and `other_part` times another of its size, kept as triangle.
     pub(super) fn sum(&self, part: f64, other: &Hermitian, other_part: f64) -> Hermitian {
         let rows = (0..self.size).flat_map(|i| (0..=i).map(move |j| (i, j)));
         let sum = |(i, j)| self.at(i, j) * part + other.at(i, j) * other_part;
         Hermitian::of_triangle(self.size, rows.map(sum).collect())
-    }
-
-    fn unfold(&self, of_entry: impl Fn(usize, usize, C64) -> C64) -> DMatrix<C64> {
-        let triangle = match &self.kept {
-            Kept::Triangle(triangle) => triangle,
-            Kept::Factor(factor) => {
-                let factor = DMatrix::from_column_slice(self.size, factor.len() / self.size.max(1), factor);
-                let mut product = multiply_complex(&factor, &factor.adjoint());
-                for i in 0..self.size {
-                    for j in 0..=i {
-                        let z = of_entry(i, j, product[(i, j)]);
-                        (product[(i, j)], product[(j, i)]) = (z, z.conj());
-                    }
-                }
-                return product;
-            }
-        };
-        let mut matrix = DMatrix::zeros(self.size, self.size);
-        let mut rest = &triangle[..];
-        for i in 0..self.size {
-            let row;
-            (row, rest) = rest.split_at(i + 1);
-            for (j, &z) in row.iter().enumerate() {
-                let z = of_entry(i, j, z);
-                (matrix[(i, j)], matrix[(j, i)]) = (z, z.conj());
-            }
-        }
-        matrix
     }
 }
 
@@ -212,6 +209,11 @@ mod tests {
                 for (scale, g) in [(None, &whole), (Some(&scale[..]), &scaled)] {
                     let (values, vectors) = kept.leading(3, scale).unwrap();
                     assert_eq!(values.len(), 3.min(size));
+                    let alone = kept.leading_values(3, scale).unwrap();
+                    assert!(
+                        values.iter().zip(&alone).all(|(a, b)| (a - b).abs() <= 2e-10 * (1.0 + g.norm())),
+                        "{alone:?}"
+                    );
                     for (j, v) in vectors.column_iter().enumerate() {
                         assert!((v.norm() - 1.0).abs() <= tolerance);
                         assert!((g * v - v * C64::from(values[j])).norm() <= tolerance, "{size}: pair {j}");

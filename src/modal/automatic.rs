@@ -9,7 +9,7 @@ mod survey;
 
 use self::describe::as_measured;
 pub(crate) use self::describe::mode_of;
-use self::level::{Level, LevelTask};
+use self::level::{Level, LevelTask, block_rows_in_memory};
 pub(crate) use self::survey::choose_references;
 use self::survey::{REFERENCES, Survey, first_factor};
 use super::selection::Setting;
@@ -116,8 +116,8 @@ pub fn identify<'a>(
         lowest_hz: survey.lowest_hz,
         highest_hz: survey.highest_hz,
     };
-    let levels = subject.levels(parameters, decimate, backend, control)?;
-    let warnings = std::mem::take(&mut survey.warnings);
+    let mut warnings = std::mem::take(&mut survey.warnings);
+    let levels = subject.levels(parameters, decimate, backend, control, &mut warnings)?;
     Ok(subject.united(&levels, vec![survey], parameters, warnings))
 }
 
@@ -154,8 +154,8 @@ pub fn identify_setups<'a>(
     let of_setup = |(number, survey): (usize, &Survey)| {
         survey.warnings.iter().map(|warning| format!("setup {number}: {warning}")).collect::<Vec<_>>()
     };
-    let warnings = (1..).zip(&surveys).flat_map(of_setup).collect();
-    let levels = subject.levels(parameters, decimate, backend, control)?;
+    let mut warnings: Vec<String> = (1..).zip(&surveys).flat_map(of_setup).collect();
+    let levels = subject.levels(parameters, decimate, backend, control, &mut warnings)?;
     let mut found = subject.united(&levels, surveys, parameters, warnings);
     found.references.clone_from(&layout.references);
     Ok(found)
@@ -196,17 +196,22 @@ struct Subject<'s, 'a> {
 }
 
 impl<'a> Subject<'_, 'a> {
-    /// Level after level, from the original rate down.
+    /// Level after level, from the original rate down; what the memory forbids goes into `warnings`.
     fn levels(
         &self,
         parameters: &SsiParameters,
         decimate: &Decimate<'a>,
         backend: &dyn Backend,
         control: &Control,
+        warnings: &mut Vec<String>,
     ) -> Result<Vec<Level>, ModalError> {
         let channels = self.channels.len();
-        let most_block_rows = MOST_BLOCK_ROWS.min(MOST_ROWS / channels).max(2);
         let by_rule = parameters.block_rows.is_none();
+        let most_block_rows = MOST_BLOCK_ROWS.min(MOST_ROWS / channels).max(2);
+        let most_in_memory = match by_rule {
+            true => self.block_rows_in_memory(most_block_rows.max(REFERENCES), control)?,
+            false => usize::MAX,
+        };
         let with_levels = by_rule && parameters.decimation_levels.unwrap_or(true);
         let fs = self.records[0].info().sampling_rate_hz;
         let duration_s = self.records.iter().map(|record| record.info().duration_s()).sum();
@@ -227,9 +232,17 @@ impl<'a> Subject<'_, 'a> {
             let rate = records[0].info().sampling_rate_hz;
             let samples = records.iter().map(|record| record.info().valid_samples()).min().unwrap_or(0);
             let wanted = (0.5 * rate / self.lowest_hz).ceil() as usize;
-            let block_rows = parameters
-                .block_rows
-                .unwrap_or_else(|| wanted.clamp(FEWEST_BLOCK_ROWS, most_block_rows.max(REFERENCES)));
+            let block_rows = parameters.block_rows.unwrap_or_else(|| {
+                let by_rule = wanted.clamp(FEWEST_BLOCK_ROWS, most_block_rows.max(REFERENCES));
+                if by_rule > most_in_memory {
+                    warnings.push(format!(
+                        "block_rows is {most_in_memory} at {rate} Hz, by rule it would be {by_rule}: \
+                         OMA_MEMORY_LIMIT_MIB allows no more"
+                    ));
+                }
+                by_rule.min(most_in_memory)
+            });
+            let most_block_rows = most_block_rows.min(most_in_memory);
             let lower_hz = 0.5 * rate / most_block_rows as f64;
             let deeper = with_levels
                 && wanted > most_block_rows
@@ -261,6 +274,16 @@ impl<'a> Subject<'_, 'a> {
             upper_hz = lower_hz;
             factor *= LEVEL_FACTOR;
         }
+    }
+
+    /// The most block rows up to `most` that the memory allows in every record; fewer than the fewest are none.
+    fn block_rows_in_memory(&self, most: usize, control: &Control) -> Result<usize, ModalError> {
+        let mut allowed = most;
+        for (record, references) in self.records.iter().zip(&self.references) {
+            let size = (record.info().channels.len(), references.len());
+            allowed = block_rows_in_memory(size, (FEWEST_BLOCK_ROWS.min(most), allowed), control)?;
+        }
+        Ok(allowed)
     }
 
     /// What the levels say together. `surveys`: of each record.

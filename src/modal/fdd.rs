@@ -10,6 +10,7 @@ use super::quantities::Common;
 use super::spectrum::Spectra;
 use crate::compute::SpectralMatrices;
 use nalgebra::{Complex, DVector};
+use oma_linalg::Entries;
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 
@@ -95,7 +96,7 @@ pub fn peaks(spectra: &Spectra<'_>, setting: &PeakSetting) -> Result<Vec<Peak>, 
         }
         let [before, own, after] = [line - 1, line, line + 1].map(|line| matrices.at(line).matrix());
         let sum = before + own + after;
-        let (_, vectors) = oma_linalg::leading_hermitian(&sum, 1)?;
+        let (_, vectors) = oma_linalg::leading_hermitian(Entries::All(&sum), 1)?;
         let shape = vectors.column(0);
         Ok(Some(Peak {
             line,

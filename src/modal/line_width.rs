@@ -147,8 +147,8 @@ struct LobeFit {
     segment_length: usize,
     hop: usize,
     segments: f64,
-    /// r_m(d), `[m][d]`, m and d from 0.
-    overlaps: Vec<Vec<C64>>,
+    /// r_m(d) and r_−m(d), `[m][d]`, m and d from 0; of −d they are conjugate.
+    overlaps: Vec<Vec<[C64; 2]>>,
     /// 2πu and the weight of the window's autocorrelation at u, the lag as a part of the segment.
     lags: Vec<(f64, f64)>,
 }
@@ -162,10 +162,11 @@ impl LobeFit {
         let n = segment_length;
         let window: Vec<f64> = (0..n).map(|t| 0.5 - 0.5 * (2.0 * PI * t as f64 / n as f64).cos()).collect();
         let power: f64 = window.iter().map(|w| w * w).sum();
-        let overlap = |m: usize, d: usize| -> C64 {
-            let step = C64::from_polar(1.0 / power, 0.0);
-            let turn = |t: usize| C64::from_polar(1.0, -2.0 * PI * (d * t % n) as f64 / n as f64);
-            (0..n - m * hop).map(|t| step * turn(t) * (window[t] * window[t + m * hop])).sum()
+        let turn = |t: usize| C64::from_polar(1.0, -2.0 * PI * (t % n) as f64 / n as f64);
+        let overlap = |m: usize, d: usize| -> [C64; 2] {
+            let common = (0..n - m * hop).map(|t| turn(d * t) * (window[t] * window[t + m * hop]));
+            let later = common.sum::<C64>() / power;
+            [later, later * turn(d * m * hop)]
         };
         let overlaps = (0..n.div_ceil(hop)).map(|m| (0..=2 * LINES).map(|d| overlap(m, d)).collect()).collect();
         let lag = |i: usize| {
@@ -175,13 +176,6 @@ impl LobeFit {
         };
         let lags = (0..POINTS).map(lag).collect();
         LobeFit { segment_length, hop, segments: segments.max(1) as f64, overlaps, lags }
-    }
-
-    /// r_m(d) for either sign of both.
-    fn overlap(&self, m: isize, d: isize) -> C64 {
-        let own = self.overlaps[m.unsigned_abs()][d.unsigned_abs()];
-        let own = if d < 0 { own.conj() } else { own };
-        if m < 0 { own * self.turn(-(d as f64) * m.unsigned_abs() as f64) } else { own }
     }
 
     /// e^(2πi·lines·hop/N).
@@ -212,15 +206,21 @@ impl LobeFit {
     /// Covariance of the estimates at `lines` that a sinusoid of power `p` at `kappa` and the floor make.
     fn covariance(&self, lines: &[usize], kappa: f64, p: f64, floor: &[f64]) -> DMatrix<f64> {
         let signal: Vec<C64> = lines.iter().map(|k| self.transform(*k as f64 - kappa) * p.max(0.0).sqrt()).collect();
-        let farthest = self.overlaps.len() as isize - 1;
+        let turns: Vec<C64> = lines.iter().map(|k| self.turn(*k as f64 - kappa)).collect();
         DMatrix::from_fn(lines.len(), lines.len(), |i, j| {
-            let d = lines[i] as isize - lines[j] as isize;
-            let (mut crossed, mut own) = (C64::new(0.0, 0.0), 0.0);
-            for m in -farthest..=farthest {
-                let part = (1.0 - m.unsigned_abs() as f64 / self.segments).max(0.0);
-                let r = self.overlap(m, d);
-                crossed += self.turn(m as f64 * (lines[j] as f64 - kappa)) * r * part;
-                own += r.norm_sqr() * part;
+            let d = lines[i].abs_diff(lines[j]);
+            let (mut crossed, mut own, mut turn) = (C64::new(0.0, 0.0), 0.0, C64::new(1.0, 0.0));
+            for (m, overlaps) in self.overlaps.iter().enumerate() {
+                let part = (1.0 - m as f64 / self.segments).max(0.0);
+                let [later, earlier] = overlaps[d].map(|r| if lines[i] < lines[j] { r.conj() } else { r });
+                if m == 0 {
+                    crossed += later * part;
+                    own += later.norm_sqr() * part;
+                } else {
+                    turn *= turns[j];
+                    crossed += (turn * later + turn.conj() * earlier) * part;
+                    own += 2.0 * later.norm_sqr() * part;
+                }
             }
             let both = (floor[i] * floor[j]).sqrt();
             (2.0 * both * (signal[i].conj() * signal[j] * crossed).re + both * both * own) / self.segments

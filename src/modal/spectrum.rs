@@ -237,11 +237,10 @@ impl<'a> Spectra<'a> {
     /// # Errors
     /// As [`Spectra::each`].
     pub fn leading_values(&self, count: usize, scale: Option<&[f64]>) -> Result<Vec<Vec<f64>>, ModalError> {
-        let values = |(values, _): oma_linalg::Pairs| values;
         self.every(
             &self.lines.clone().collect::<Vec<_>>(),
-            |away| Ok(away.leading(count, scale, self.control)?.into_iter().map(values).collect()),
-            |matrices, line| Ok(values(matrices.at(line).leading(count, scale)?)),
+            |away| Ok(away.leading(count, scale, self.control)?.into_iter().map(|(values, _)| values).collect()),
+            |matrices, line| Ok(matrices.at(line).leading_values(count, scale)?),
         )
     }
 

@@ -197,6 +197,33 @@ fn subspaces_whose_blocks_are_made_again_have_the_same_modes_and_deviations() {
     assert_eq!(whole, found(&Control::none().with_memory_limit(Some(3))));
 }
 
+/// Hankel matrices of 28 block rows, 8 channels and 8 references take 1.9 MiB, those of 20 just fit.
+#[test]
+fn block_rows_by_rule_keep_to_the_memory_and_say_so() {
+    let record = record();
+    let identify = |parameters: &SsiParameters, control: &Control| {
+        let decimate: &Decimate<'_> = &|_, _| Err(ModalError::Setting("two hertz want no decimation".into()));
+        automatic::identify(&record, parameters, None, decimate, &Cpu, control)
+    };
+    let by_rule = SsiParameters { decimation_levels: Some(false), ..SsiParameters::default() };
+    let (whole, less) = (identify(&by_rule, &Control::none()).unwrap(), identify(&by_rule, &limited()).unwrap());
+    assert_eq!((whole.levels[0].block_rows, less.levels[0].block_rows), (28, 20));
+    assert!(whole.warnings.is_empty());
+    let told = "block_rows is 20 at 100 Hz, by rule it would be 28: OMA_MEMORY_LIMIT_MIB allows no more";
+    assert_eq!(less.warnings, [told]);
+    assert_eq!((whole.modes.len(), less.modes.len()), (8, 8));
+    for (a, b) in whole.modes.iter().zip(&less.modes) {
+        // Both are of the same noise: far less than its own scatter lies between them.
+        assert!((a.frequency_hz - b.frequency_hz).abs() <= a.frequency_std_hz.unwrap(), "{a:?} {b:?}");
+    }
+    let asked = SsiParameters { block_rows: Some(28), ..by_rule };
+    let error = identify(&asked, &limited()).unwrap_err();
+    assert!(
+        error.to_string().starts_with("Hankel matrices of 28 block rows, 8 channels and 8 references need 2 MiB"),
+        "{error}"
+    );
+}
+
 /// A backend that is not told how many segments there will be.
 struct Untold;
 

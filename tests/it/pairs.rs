@@ -91,8 +91,10 @@ fn pairs_agree(away: &dyn AwaySpectra, truth: &Truth, count: usize, scale: Optio
     assert_eq!(found.len(), truth.home.matrices.len());
     for (line, (values, vectors)) in away.lines().zip(&found) {
         let (exact, _) = truth.home.at(line).leading(count, scale).unwrap();
-        let g = truth.home.at(line);
-        let matrix = scale.map_or_else(|| g.matrix(), |scale| g.scaled(scale));
+        let mut matrix = truth.home.at(line).matrix();
+        if let Some(scale) = scale {
+            (0..matrix.nrows()).for_each(|i| (0..matrix.ncols()).for_each(|j| matrix[(i, j)] *= scale[i] * scale[j]));
+        }
         assert_eq!((values.len(), vectors.shape()), (exact.len(), (matrix.nrows(), exact.len())));
         let tolerance = truth.of_values(line, exact[0], |i| scale.map_or(1.0, |scale| scale[i]));
         for (j, value) in values.iter().enumerate() {

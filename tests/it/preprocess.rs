@@ -3,7 +3,7 @@
 
 use crate::raw_files::{Folder, noise, samples, untouched};
 use oma_worker::model::channel::Channel;
-use oma_worker::model::parameters::{Detrend, Filter, FilterKind, Integration, PreprocessingParameters};
+use oma_worker::model::parameters::{Detrend, Filter, FilterKind, Integration, Outliers, PreprocessingParameters};
 use oma_worker::model::record::RawFile;
 use oma_worker::model::record::{MemoryRecord, Record, Segment};
 use oma_worker::preprocess::{DecimateError, decimate};
@@ -69,6 +69,63 @@ fn a_segment_is_filtered_as_if_the_others_were_not_there() {
     let alone = samples(&alone.prepare_with(&[file], &[], &parameters).unwrap());
     assert!(both[1] == alone[0]);
     assert_eq!(both[0][0].len(), 1500);
+}
+
+fn highpass(low_hz: f64) -> Option<Filter> {
+    Some(Filter { kind: FilterKind::Highpass, low_hz: Some(low_hz), high_hz: None, order: 4 })
+}
+
+/// Two sensors of two channels each, with a gap and a spike: a MiB holds what waits in the filters of three channels.
+#[test]
+fn channels_in_turns_give_the_record_of_all_at_once_to_the_last_byte() {
+    let folder = Folder::new();
+    let file = |id: &str, seed: u64| {
+        let (a, b) = (noise(seed, 60_000), noise(seed + 1, 60_000));
+        let mut text = String::from("time,a,b\n");
+        for k in (0..60_000).filter(|k| !(7_000..7_300).contains(k)) {
+            let spike = if k == 20_000 { 100.0 } else { 0.0 };
+            writeln!(text, "{:.2},{},{}", k as f64 / 50.0, a[k] + spike, b[k]).unwrap();
+        }
+        RawFile { sensor_id: Some(id.into()), ..folder.file(&format!("{id}.csv"), text) }
+    };
+    let files = [file("s1", 1), file("s2", 3)];
+    let channel = |id: &str, axis: &str| Channel {
+        sensor_id: id.into(),
+        axis: axis.into(),
+        ..Channel::named(&format!("{id}-{axis}"))
+    };
+    let channels = [channel("s1", "a"), channel("s1", "b"), channel("s2", "a"), channel("s2", "b")];
+    let parameters = PreprocessingParameters {
+        filter: highpass(0.05),
+        outliers: Some(Outliers::default()),
+        decimation_factor: 2,
+        estimate_clock_offsets: true,
+        ..Default::default()
+    };
+    let whole = folder.prepare_with(&files, &channels, &parameters).unwrap();
+    let bytes = std::fs::read(folder.out()).unwrap();
+    assert_eq!(whole.info().segments.len(), 2);
+    assert!(whole.description().quality[0].spike_fraction > Some(0.0));
+    let turns = folder.prepare_within(&files, &channels, &parameters, 1).unwrap();
+    assert_eq!(whole.description(), turns.description());
+    assert!(std::fs::read(folder.out()).unwrap() == bytes);
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
+fn a_filter_that_does_not_fit_even_for_one_channel_is_refused_with_the_numbers() {
+    let folder = Folder::new();
+    let file = column(&folder, 150_000, |k| Some((k % 7) as f64));
+    let parameters = PreprocessingParameters { filter: highpass(1e-4), ..Default::default() };
+    assert!(folder.prepare_within(std::slice::from_ref(&file), &[], &parameters, 2).is_ok());
+    let error = folder.prepare_within(&[file], &[], &parameters, 1).unwrap_err();
+    assert_eq!(error.code(), "too_large");
+    assert_eq!(
+        error.to_string(),
+        "filters that hold 150000 samples of a channel need 2 MiB, OMA_MEMORY_LIMIT_MIB is 1: raise filter.low_hz or lower \
+         filter.order"
+    );
 }
 
 #[test]

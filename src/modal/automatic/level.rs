@@ -12,7 +12,7 @@ use crate::modal::ssi::{self, Subspace};
 use crate::modal::uncertainty::Derivatives;
 use crate::modal::{harmonics, quantities};
 use crate::model::channel::Channel;
-use crate::model::control::Control;
+use crate::model::control::{Control, MemoryExceeded};
 use crate::model::merging::Strategy;
 use crate::model::modes::Mode;
 use crate::model::parameters::{Drive, SsiParameters, Weighting};
@@ -50,6 +50,24 @@ const MOST_MAC_LOSS: f64 = 0.05;
 
 /// Bytes that each entry of H takes: plain and weighted, the half-difference, and a copy of both that is decomposed, f64.
 const HANKEL_BYTES: usize = 5 * 8;
+
+/// The most block rows up to `most` whose Hankel matrices of so many channels and references may be in memory.
+///
+/// # Errors
+/// [`MemoryExceeded`] if those of `least` may not.
+pub(super) fn block_rows_in_memory(
+    (channels, references): (usize, usize),
+    (least, most): (usize, usize),
+    control: &Control,
+) -> Result<usize, MemoryExceeded> {
+    let blocks = control.parts_in_memory(
+        || format!("Hankel matrices of {least} block rows, {channels} channels and {references} references"),
+        &[channels, references, HANKEL_BYTES],
+        (least * least, most * most),
+        "lower block_rows or choose fewer channels",
+    )?;
+    Ok(blocks.isqrt())
+}
 
 /// What one level found.
 pub(super) struct Level {
@@ -121,7 +139,10 @@ impl LevelTask<'_> {
             let crowded = rank as f64 > CROWDED * most as f64;
             let samples = self.records.iter().map(|record| record.info().valid_samples()).min().unwrap_or(0);
             let fits = 2 * block_rows * self.channels.len() <= MOST_ROWS_DOUBLED
-                && 4 * block_rows as u64 * FEWEST_BLOCKS as u64 <= samples;
+                && 4 * block_rows as u64 * FEWEST_BLOCKS as u64 <= samples
+                && self
+                    .sizes()
+                    .all(|size| block_rows_in_memory(size, (2 * block_rows, 2 * block_rows), control).is_ok());
             if by_rule && crowded && fits {
                 block_rows *= 2;
                 continue;
@@ -220,6 +241,11 @@ impl LevelTask<'_> {
         })
     }
 
+    /// Channels and references of each record.
+    fn sizes(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.records.iter().zip(self.references).map(|(record, own)| (record.info().channels.len(), own.len()))
+    }
+
     /// What of C ψ and G each record has measured.
     fn parts<'b>(&self, measured: &'b [Vec<DMatrix<f64>>]) -> Vec<Part<'b>> {
         let mut first = 0;
@@ -271,12 +297,8 @@ impl LevelTask<'_> {
             // An even number, so that the halves are equal.
             let several = self.parameters.blocks.unwrap_or(by_rule).max(FEWEST_BLOCKS) / 2 * 2;
             let blocks = if in_blocks { several } else { 1 };
-            let (channels, count) = (record.info().channels.len(), references.len());
-            control.plan_memory(
-                || format!("Hankel matrices of {block_rows} block rows, {channels} channels and {count} references"),
-                &[block_rows, channels, block_rows, count, HANKEL_BYTES],
-                "lower block_rows or choose fewer channels",
-            )?;
+            let size = (record.info().channels.len(), references.len());
+            block_rows_in_memory(size, (block_rows, block_rows), control)?;
             Correlations::new(*record, references, (2 * block_rows, blocks), backend, control)
         };
         self.records.iter().zip(self.references).map(of_record).collect()

@@ -13,7 +13,7 @@ use oma_worker::model::run::RunType;
 use oma_worker::pipeline::{self, Request};
 use oma_worker::preprocess::{PrepareError, prepare};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// A run from a text of channels `a`, `b`, … to its result.
@@ -97,8 +97,24 @@ impl Folder {
         parameters: &PreprocessingParameters,
         period: (Option<Timestamp>, Option<Timestamp>),
     ) -> Result<CachedRecord, PrepareError> {
-        let out = self.path().join("record.parquet");
-        prepare(files, channels, None, period, parameters, &out, &Control::none())
+        prepare(files, channels, None, period, parameters, &self.out(), &Control::none())
+    }
+
+    /// In no more memory than `mib` for the filters.
+    pub(crate) fn prepare_within(
+        &self,
+        files: &[RawFile],
+        channels: &[Channel],
+        parameters: &PreprocessingParameters,
+        mib: u64,
+    ) -> Result<CachedRecord, PrepareError> {
+        let control = Control::none().with_memory_limit(Some(mib));
+        prepare(files, channels, None, (None, None), parameters, &self.out(), &control)
+    }
+
+    /// Where the record lies.
+    pub(crate) fn out(&self) -> PathBuf {
+        self.path().join("record.parquet")
     }
 
     /// Ingest alone: no step changes a sample.
