@@ -284,7 +284,7 @@ impl Survey {
     fn at_a_time(&self, channels: usize, steps: &Steps, control: &Control) -> Result<usize, PreprocessError> {
         let held = steps.held_samples(self.longest);
         let of_channel = held * size_of::<f64>() as u64;
-        let (mib, limit) = (of_channel >> 20, FILTER_MEMORY_MIB);
+        let (mib, limit) = (of_channel.div_ceil(1 << 20), FILTER_MEMORY_MIB);
         if mib > limit {
             return Err(PreprocessError::Memory { mib, limit });
         }

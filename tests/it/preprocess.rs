@@ -102,11 +102,12 @@ fn channels_in_turns_give_the_record_of_all_at_once_to_the_last_byte() {
         estimate_clock_offsets: true,
         ..Default::default()
     };
-    let whole = folder.prepare_with(&files, &channels, &parameters).unwrap();
+    let (whole, told) = folder.prepare_within(&files, &channels, &parameters, None).unwrap();
     let bytes = std::fs::read(folder.out()).unwrap();
     assert_eq!(whole.info().segments.len(), 2);
     assert!(whole.description().quality[0].spike_fraction > Some(0.0));
-    let turns = folder.prepare_within(&files, &channels, &parameters, 1).unwrap();
+    let (turns, told_of_turns) = folder.prepare_within(&files, &channels, &parameters, Some(1)).unwrap();
+    assert!(told_of_turns > told, "one pass more than {told} steps: {told_of_turns}");
     assert_eq!(whole.description(), turns.description());
     assert!(std::fs::read(folder.out()).unwrap() == bytes);
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -118,8 +119,8 @@ fn a_filter_that_does_not_fit_even_for_one_channel_is_refused_with_the_numbers()
     let folder = Folder::new();
     let file = column(&folder, 150_000, |k| Some((k % 7) as f64));
     let parameters = PreprocessingParameters { filter: highpass(1e-4), ..Default::default() };
-    assert!(folder.prepare_within(std::slice::from_ref(&file), &[], &parameters, 2).is_ok());
-    let error = folder.prepare_within(&[file], &[], &parameters, 1).unwrap_err();
+    assert!(folder.prepare_within(std::slice::from_ref(&file), &[], &parameters, Some(2)).is_ok());
+    let error = folder.prepare_within(&[file], &[], &parameters, Some(1)).map(drop).unwrap_err();
     assert_eq!(error.code(), "too_large");
     assert_eq!(
         error.to_string(),

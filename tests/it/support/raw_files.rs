@@ -14,6 +14,8 @@ use oma_worker::pipeline::{self, Request};
 use oma_worker::preprocess::{PrepareError, prepare};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 /// A run from a text of channels `a`, `b`, … to its result.
@@ -100,16 +102,20 @@ impl Folder {
         prepare(files, channels, None, period, parameters, &self.out(), &Control::none())
     }
 
-    /// In no more memory than `mib` for the filters.
+    /// In no more memory than `mib` for the filters; how often progress was told, too.
     pub(crate) fn prepare_within(
         &self,
         files: &[RawFile],
         channels: &[Channel],
         parameters: &PreprocessingParameters,
-        mib: u64,
-    ) -> Result<CachedRecord, PrepareError> {
-        let control = Control::none().with_memory_limit(Some(mib));
-        prepare(files, channels, None, (None, None), parameters, &self.out(), &control)
+        mib: Option<u64>,
+    ) -> Result<(CachedRecord, usize), PrepareError> {
+        let told = Arc::new(AtomicUsize::new(0));
+        let count = told.clone();
+        let progress = move |_: &str, _: f64| drop(count.fetch_add(1, Ordering::Relaxed));
+        let control = Control::new(Default::default(), Arc::new(progress)).with_memory_limit(mib);
+        let record = prepare(files, channels, None, (None, None), parameters, &self.out(), &control)?;
+        Ok((record, told.load(Ordering::Relaxed)))
     }
 
     /// Where the record lies.
