@@ -112,7 +112,9 @@ impl Folder {
     ) -> Result<(CachedRecord, usize), PrepareError> {
         let told = Arc::new(AtomicUsize::new(0));
         let count = told.clone();
-        let progress = move |_: &str, _: f64| drop(count.fetch_add(1, Ordering::Relaxed));
+        let progress = move |_: &str, _: f64| {
+            count.fetch_add(1, Ordering::Relaxed);
+        };
         let control = Control::new(Default::default(), Arc::new(progress)).with_memory_limit(mib);
         let record = prepare(files, channels, None, (None, None), parameters, &self.out(), &control)?;
         Ok((record, told.load(Ordering::Relaxed)))
