@@ -139,9 +139,9 @@ impl PrepareError {
 /// Makes the preprocessed record of raw files and leaves it in the cache file `out`.
 ///
 /// `channels`: the structure's channels; empty: every column of numbers is one. `selected`: only these, by name, in
-/// that order. `period`: only samples from the one to the other. The record's [`Description`] holds the quality of
-/// each channel, the files with their hashes, and what was odd. A channel without variance stays in the record and
-/// has the verdict `dead`.
+/// that order. `period`: only samples from the one to the other. The record's
+/// [`Description`](crate::ingest::cache::Description) holds the quality of each channel, the files with their hashes, and
+/// what was odd. A channel without variance stays in the record and has the verdict `dead`.
 ///
 /// # Errors
 /// [`PrepareError`], with a code and a sentence that names file, line, value, limit and setting.
